@@ -1,0 +1,44 @@
+"""A call: one inference request on its way through the gateway, its body still bytes.
+
+The listeners subclass `Call` once each; the queue and the replicas know only this class.
+"""
+
+from __future__ import annotations
+
+from salver.errors import ErrorKind
+
+
+class Call:
+    """One request. Mutable on purpose: it is the hot path's only object per request.
+
+    `codec` is the number of the wire format, `aux` the codec's own number from the request's
+    head. `deadline_s` and `arrived_s` are readings of the gateway's monotonic clock.
+    """
+
+    __slots__ = ("arrived_s", "attempts", "aux", "body", "codec", "deadline_s", "is_abandoned")
+
+    def __init__(
+        self,
+        codec: int,
+        aux: int,
+        body: bytes | bytearray,
+        *,
+        arrived_s: float,
+        deadline_s: float,
+    ) -> None:
+        self.codec = codec
+        self.aux = aux
+        self.body = body
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.attempts = 0
+        self.is_abandoned = False
+        """The client has left: nobody waits for the answer."""
+
+    def deliver(self, body: bytes, aux: int) -> None:
+        """Hands over the encoded response; `aux` > 0 is the length of its JSON part."""
+        raise NotImplementedError
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        """Hands over a refusal or an error; exactly one of `deliver` and `fail` is called."""
+        raise NotImplementedError

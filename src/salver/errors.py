@@ -1,0 +1,130 @@
+"""Every error that Salver raises on purpose: one tree, no wire format.
+
+    SalverError
+    |-- RequestError                 the answer to one request
+    |   |-- InvalidInput             the caller's fault: shape, datatype, name, syntax
+    |   |-- PayloadTooLarge          the body is over the size limit
+    |   |-- ModelNotFound            no such model, or no such version of it
+    |   |-- ModelNotReady            known, but loading, failed or unloaded
+    |   |-- Unsupported              the model or the server has no such operation
+    |   |-- QueueFull                the model's queue is at its bound; try again later
+    |   |-- Unavailable              the server is draining or has no replica left
+    |   |-- DeadlineExceeded         the time limit of the request has passed
+    |   `-- ModelFailed              the model raised, exited or answered nonsense
+    |-- ArtifactError                the path given cannot become a model
+    |   |-- UnrecognisedArtifact     no known format
+    |   |-- MissingFramework         the format is known, its library is not installed
+    |   `-- LoadFailed               the framework could not load it
+    `-- StartupError                 a port is taken, a setting is wrong
+
+A module raises the kind; `server/` maps kinds to HTTP statuses and gRPC codes. Messages
+name the object, the fact and the next step, on one line.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ErrorKind(IntEnum):
+    """The kinds of `RequestError`, numbered for the frames between gateway and worker."""
+
+    OK = 0
+    INVALID_INPUT = 1
+    PAYLOAD_TOO_LARGE = 2
+    MODEL_NOT_FOUND = 3
+    MODEL_NOT_READY = 4
+    UNSUPPORTED = 5
+    QUEUE_FULL = 6
+    UNAVAILABLE = 7
+    DEADLINE_EXCEEDED = 8
+    MODEL_FAILED = 9
+
+    @property
+    def reason(self) -> str:
+        """The kind as a metric label, e.g. `invalid_input`."""
+        return self.name.lower()
+
+
+class SalverError(Exception):
+    """The root: catching it catches all that Salver raises on purpose."""
+
+
+class RequestError(SalverError):
+    """A request that gets no result; `kind` decides the code on each protocol."""
+
+    kind: ErrorKind = ErrorKind.MODEL_FAILED
+
+
+class InvalidInput(RequestError):
+    """The request itself is wrong. Model code may raise it too, to refuse an input."""
+
+    kind = ErrorKind.INVALID_INPUT
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the server's limit."""
+
+    kind = ErrorKind.PAYLOAD_TOO_LARGE
+
+
+class ModelNotFound(RequestError):
+    """No model, or no version of it, goes by the name asked for."""
+
+    kind = ErrorKind.MODEL_NOT_FOUND
+
+
+class ModelNotReady(RequestError):
+    """The model is known but cannot answer now; the message says why."""
+
+    kind = ErrorKind.MODEL_NOT_READY
+
+
+class Unsupported(RequestError):
+    """The model, or this server, does not offer the operation."""
+
+    kind = ErrorKind.UNSUPPORTED
+
+
+class QueueFull(RequestError):
+    """The model's queue is at its bound; the caller should retry later."""
+
+    kind = ErrorKind.QUEUE_FULL
+
+
+class Unavailable(RequestError):
+    """The server is draining, or no replica is left to answer."""
+
+    kind = ErrorKind.UNAVAILABLE
+
+
+class DeadlineExceeded(RequestError):
+    """The request's time limit passed before its answer came."""
+
+    kind = ErrorKind.DEADLINE_EXCEEDED
+
+
+class ModelFailed(RequestError):
+    """The model raised, exited, or answered something that is no answer."""
+
+    kind = ErrorKind.MODEL_FAILED
+
+
+class ArtifactError(SalverError):
+    """A path that cannot be served as a model."""
+
+
+class UnrecognisedArtifact(ArtifactError):
+    """No runtime knows the format of the file or folder."""
+
+
+class MissingFramework(ArtifactError):
+    """The format is known, but the library that reads it is not installed."""
+
+
+class LoadFailed(ArtifactError):
+    """The framework found the artifact unreadable, or the model's own `load` raised."""
+
+
+class StartupError(SalverError):
+    """The server cannot start as asked: a taken port, an unusable setting."""

@@ -1,0 +1,71 @@
+"""What a model says of itself: its inputs and outputs, by name, datatype and shape.
+
+Imports no NumPy: the gateway reads metadata and never touches a tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+Datatype = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "BF16",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+DATATYPES: frozenset[str] = frozenset(get_args(Datatype))
+
+ANY_DIMENSION = -1
+"""In a shape: this dimension may have any size."""
+
+
+class TensorMetadata(msgspec.Struct, frozen=True):
+    """One input or output; `shape` includes the batch dimension (-1) where there is one.
+
+    An empty `shape` together with `any_shape` means that the model does not say.
+    `accepts` lists further datatypes that the model takes for this input.
+    """
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    any_shape: bool = False
+    accepts: tuple[Datatype, ...] = ()
+    optional: bool = False
+    content_type: str | None = None
+
+
+class ModelMetadata(msgspec.Struct, frozen=True):
+    """A loaded model as its callers may know it.
+
+    `outputs` lists all that can be asked for; `default_outputs` names those given when
+    the request names none. `column_names` are the feature names a tabular model was
+    trained with: such a model takes either its one matrix or one tensor per column.
+    `positional_input` says that the name of the single input was made up by Salver, so any
+    name will do. `batchable` models treat axis 0 of every input and output as rows, which
+    are independent of each other.
+    """
+
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+    default_outputs: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    column_datatypes: tuple[Datatype, ...] = ()
+    positional_input: bool = False
+    batchable: bool = True
+    idempotent: bool = True
+    forbids_nan: bool = False
+    framework_version: str = ""

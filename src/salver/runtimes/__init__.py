@@ -1,0 +1,1 @@
+"""Runtimes: one plugin file per framework, behind the ports of `ports.py`."""

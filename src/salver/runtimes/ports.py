@@ -1,0 +1,69 @@
+"""The extension surface: what a framework must offer to be served.
+
+A runtime is found by the entry point group `salver.runtimes` (name = runtime name, value =
+`module:factory` of a `Runtime`). Its module is imported only in a worker, or to learn that
+its framework is missing; the framework itself only inside `load`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from salver.inference.metadata import ModelMetadata
+from salver.inference.tensor import InferRequest, InferResponse
+
+
+class ModelSource(msgspec.Struct, frozen=True):
+    """Where a model lies and how it is to be run.
+
+    `attribute` is the class name behind the colon of `my_model.py:Iris`. `threads` is how
+    many threads one prediction may use.
+    """
+
+    name: str
+    path: Path
+    runtime: str
+    attribute: str = ""
+    threads: int = 1
+    batch_requested: bool = False
+
+
+class LoadedModel(Protocol):
+    """A model in memory, in the worker that owns it. Called from one thread only."""
+
+    @property
+    def metadata(self) -> ModelMetadata: ...
+
+    def predict(self, request: InferRequest) -> InferResponse:
+        """Answers a request that already fits `metadata` in names, datatypes and shapes.
+
+        Raises `InvalidInput` if the values are such as the model cannot take.
+        """
+
+    def unload(self) -> None:
+        """Frees what the model holds outside the Python heap."""
+
+
+class Runtime(Protocol):
+    """A framework that can load models."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def framework(self) -> str:
+        """The distribution that must be installed, as pip knows it."""
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """The modules that a fork server imports before it forks workers."""
+
+    def load(self, source: ModelSource) -> LoadedModel:
+        """Loads the artifact.
+
+        Raises `MissingFramework` if the library is not installed and `LoadFailed` if the
+        artifact is unreadable.
+        """
