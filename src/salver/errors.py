@@ -15,7 +15,8 @@
     |   |-- UnrecognisedArtifact     no known format
     |   |-- MissingFramework         the format is known, its library is not installed
     |   `-- LoadFailed               the framework could not load it
-    `-- StartupError                 a port is taken, a setting is wrong
+    `-- StartupError                 a port is taken, a file is unreadable
+        `-- SettingsError            settings that are wrong, all of them at once
 
 A module raises the kind; `server/` maps kinds to HTTP statuses and gRPC codes. Messages
 name the object, the fact and the next step, on one line.
@@ -23,6 +24,7 @@ name the object, the fact and the next step, on one line.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -127,4 +129,12 @@ class LoadFailed(ArtifactError):
 
 
 class StartupError(SalverError):
-    """The server cannot start as asked: a taken port, an unusable setting."""
+    """The server cannot start as asked: a taken port, an unreadable file."""
+
+
+class SettingsError(StartupError):
+    """Settings that cannot be used; `problems` has one line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)

@@ -1,50 +1,132 @@
 """All settings, each written once: flags, environment variables and TOML keys derive from it.
 
 A setting's flag is `--field-name`, its variable `SALVER_FIELD_NAME`, its TOML key
-`field_name`. Precedence: flag, variable, file, default. Deriving them is `cli/options.py`'s.
+`field_name`. Precedence: flag, variable, file, default. Deriving and checking them is
+`cli/options.py`'s; nothing here reads the environment or a file.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 
-def option(default: Any, text: str, **extra: Any) -> Any:
-    """A setting with its default and the sentence that `--help` shows for it."""
-    metadata = {"help": text, **extra}
-    if callable(default):
-        return field(default_factory=default, metadata=metadata)
+class Unit(Enum):
+    """How a setting is written by people, beyond its type."""
+
+    PLAIN = ""
+    BYTES = "SIZE"
+    SECONDS = "DURATION"
+    FILE = "FILE"
+    FOLDER = "FOLDER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What `--help` says of a setting, and which values it takes."""
+
+    help: str
+    group: str
+    unit: Unit = Unit.PLAIN
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+MODELS = "models"
+LISTENERS = "listeners"
+BATCHING = "batching"
+LIMITS = "limits"
+TLS = "encryption"
+SIGHT = "logs and traces"
+
+
+def option(default: Any, help: str, group: str, **extra: Any) -> Any:
+    """A setting with its default and its `Option`."""
+    metadata = {"option": Option(help=help, group=group, **extra)}
     return field(default=default, metadata=metadata)
+
+
+def _default_state_dir() -> Path:
+    return Path("~/.salver").expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeSettings:
     """What `salver serve` can be told. Sizes in bytes, times in seconds."""
 
-    name: str = option("", "name of the model (one target only); default: the file's stem")
-    runtime: str = option("", "load with this runtime instead of the one recognised")
-    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 opens it to the network")
-    http_port: int = option(8080, "port for HTTP; 0 picks a free one")
-    grpc_port: int = option(8081, "port for gRPC; 0 picks a free one, -1 turns gRPC off")
-    workers: int = option(1, "worker processes for each model")
-    threads: int = option(0, "threads for one prediction; 0: cores but one, shared by the workers")
-    max_batch_size: int = option(0, "most rows predicted together; 0: what suits the model")
-    max_batch_delay: float = option(0.0, "seconds to wait for a batch to fill; 0 never waits")
-    max_queue_size: int = option(2048, "requests that may wait for one model; beyond: 429")
-    max_body_size: int = option(64 << 20, "largest request body in bytes; beyond: 413")
-    request_timeout: float = option(30.0, "seconds until a request is answered 504")
-    load_timeout: float = option(300.0, "seconds that loading a model may take")
-    drain_timeout: float = option(30.0, "seconds to finish open requests after Ctrl-C")
-    idle_timeout: float = option(120.0, "seconds until an idle connection is closed")
-    max_connections: int = option(16384, "open connections; beyond: refused")
-    worker_memory: int = option(0, "bytes of memory a worker may take; 0: three quarters of the machine's")
-    state_dir: Path = option(lambda: Path.home() / ".salver", "folder for what must be kept")
-    tls_cert: str = option("", "certificate file (PEM): serves HTTPS")
-    tls_key: str = option("", "key file (PEM) of the certificate")
-    log_format: str = option("text", "text or json", choices=("text", "json"))
-    log_level: str = option("info", "debug, info, warning or error", choices=("debug", "info", "warning", "error"))
-    log_requests: bool = option(False, "a log line for every request")
-    otlp_endpoint: str = option("", "send OpenTelemetry spans to this OTLP/HTTP address")
-    trace_sample: float = option(1.0, "fraction of requests without a sampled parent to trace")
+    name: str = option("", "name of the model (one TARGET only); default: the file's stem", MODELS)
+    runtime: str = option(
+        "", "load with this runtime (sklearn, onnx, ...) instead of the one recognised", MODELS
+    )
+    workers: int = option(1, "worker processes for each model", MODELS, least=1, most=1024)
+    threads: int = option(
+        0, "threads for one prediction; 0: cores but one, shared by the workers", MODELS, least=0
+    )
+    worker_memory: int = option(
+        0,
+        "memory that one worker may take; 0: three quarters of the machine's",
+        MODELS,
+        unit=Unit.BYTES,
+        least=0,
+    )
+    load_timeout: float = option(
+        300.0, "time that loading a model may take", MODELS, unit=Unit.SECONDS, least=0.001
+    )
+    state_dir: Path = field(
+        default_factory=_default_state_dir,
+        metadata={"option": Option(help="folder for what is kept", group=MODELS, unit=Unit.FOLDER)},
+    )
+
+    host: str = option(
+        "127.0.0.1", "address to listen on; 0.0.0.0 opens it to the network", LISTENERS
+    )
+    http_port: int = option(
+        8080, "port for HTTP; 0 picks a free one", LISTENERS, least=0, most=65535
+    )
+    grpc_port: int = option(
+        8081,
+        "port for gRPC; 0 picks a free one, -1 turns gRPC off",
+        LISTENERS,
+        least=-1,
+        most=65535,
+    )
+
+    max_batch_size: int = option(
+        0, "most rows predicted together; 0: what suits the model", BATCHING, least=0
+    )
+    max_batch_delay: float = option(
+        0.0, "time to wait for a batch to fill; 0 never waits", BATCHING, unit=Unit.SECONDS, least=0
+    )
+
+    max_queue_size: int = option(
+        2048, "requests that may wait for one model; beyond: 429", LIMITS, least=1
+    )
+    max_body_size: int = option(
+        64 << 20, "largest request body; beyond: 413", LIMITS, unit=Unit.BYTES, least=1
+    )
+    max_connections: int = option(16384, "open connections; beyond: refused", LIMITS, least=1)
+    request_timeout: float = option(
+        30.0, "time until a request is answered 504", LIMITS, unit=Unit.SECONDS, least=0.001
+    )
+    idle_timeout: float = option(
+        120.0, "time until an idle connection is closed", LIMITS, unit=Unit.SECONDS, least=0.001
+    )
+    drain_timeout: float = option(
+        30.0, "time to finish open requests after Ctrl-C", LIMITS, unit=Unit.SECONDS, least=0
+    )
+
+    tls_cert: str = option("", "certificate (PEM): serves HTTPS", TLS, unit=Unit.FILE)
+    tls_key: str = option("", "key (PEM) of the certificate", TLS, unit=Unit.FILE)
+
+    log_format: str = option("text", "how log lines are written", SIGHT, choices=("text", "json"))
+    log_level: str = option(
+        "info", "least level that is logged", SIGHT, choices=("debug", "info", "warning", "error")
+    )
+    log_requests: bool = option(False, "write a log line for every request", SIGHT)
+    otlp_endpoint: str = option("", "send OpenTelemetry spans to this OTLP/HTTP address", SIGHT)
+    trace_sample: float = option(
+        1.0, "fraction of requests without a sampled parent to trace", SIGHT, least=0, most=1
+    )

@@ -15,7 +15,16 @@ class Call:
     head. `deadline_s` and `arrived_s` are readings of the gateway's monotonic clock.
     """
 
-    __slots__ = ("arrived_s", "attempts", "aux", "body", "codec", "deadline_s", "is_abandoned")
+    __slots__ = (
+        "arrived_s",
+        "attempts",
+        "aux",
+        "body",
+        "codec",
+        "coding",
+        "deadline_s",
+        "is_abandoned",
+    )
 
     def __init__(
         self,
@@ -32,6 +41,8 @@ class Call:
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.attempts = 0
+        self.coding = 0
+        """The `ContentCoding` of the answer's body, set before `deliver` is called."""
         self.is_abandoned = False
         """The client has left: nobody waits for the answer."""
 

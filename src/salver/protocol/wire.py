@@ -7,32 +7,32 @@ codec must not build arrays of its own.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from salver.inference.metadata import ModelMetadata, TensorMetadata
-from salver.inference.tensor import InferResponse
 
+if TYPE_CHECKING:  # the gateway imports this module and must not import NumPy
+    from salver.inference.tensor import InferResponse
+from salver.protocol.wire_codes import Codec
 
-class Codec(IntEnum):
-    """The wire formats, numbered for the frames between gateway and worker."""
-
-    V2_JSON = 1
-    V2_GRPC = 2
-    V1_JSON = 3
+RAW_BODY_AUX = -1
+"""V2 JSON's `aux` for a body that is one raw tensor (Inference-Header-Content-Length: 0)."""
 
 
 class WireTensor(msgspec.Struct):
-    """One tensor on the wire: `data` (nested or flat lists) or `raw` (little-endian bytes)."""
+    """One tensor on the wire: `data` is a nested or flat list, or its little-endian bytes.
+
+    Bytes (`bytes` or `memoryview`) cannot come out of JSON, so no field of a JSON body can
+    pass for a raw tensor.
+    """
 
     name: str
-    shape: list[int]
+    shape: tuple[int, ...]
     datatype: str
     data: Any = None
     parameters: dict[str, Any] | None = None
-    raw: bytes | memoryview | None = None
 
 
 class WireOutput(msgspec.Struct):
@@ -51,7 +51,7 @@ class WireRequest(msgspec.Struct):
     outputs: list[WireOutput] | None = None
 
 
-class ModelIdentity(msgspec.Struct, frozen=True):
+class ModelIdentity(msgspec.Struct, frozen=True, cache_hash=True):
     """The name and version that responses carry, and what the model says of itself."""
 
     name: str
@@ -91,6 +91,7 @@ class WireCodec(Protocol):
 
 
 __all__ = [
+    "RAW_BODY_AUX",
     "Codec",
     "EncodedResponse",
     "ModelIdentity",

@@ -1,0 +1,243 @@
+"""Turns a target of `salver serve` into the models it stands for.
+
+Owns the folder conventions: a model file; `file.py:Class`; a model's folder (one model file,
+or numbered version folders); a folder of models. Refuses to open a model: formats are
+`recognise.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from salver.artifacts.recognise import Recognised, recognise
+from salver.errors import ArtifactError, UnrecognisedArtifact
+
+MODEL_SUFFIXES = frozenset(
+    [".joblib", ".pkl", ".pickle", ".skops", ".json", ".ubj", ".bst", ".model", ".txt", ".lgb", ".onnx", ".py"]
+)
+"""What counts as a model inside a folder; a file named by the user may be called anything."""
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_])?\Z")
+_VERSION = re.compile(r"[0-9]{1,18}\Z")
+_NOT_MODELS = frozenset(
+    {
+        "model-settings.json",
+        "settings.json",
+        "config.json",
+        "metadata.json",
+        "requirements.txt",
+        "readme.txt",
+        "license.txt",
+        "setup.py",
+        "__init__.py",
+        "conftest.py",
+    }
+)
+
+
+class ModelTarget(msgspec.Struct, frozen=True):
+    """One version of one model, found on disk. `preload`: modules to import before forking."""
+
+    name: str
+    version: str
+    path: Path
+    runtime: str
+    attribute: str = ""
+    preload: tuple[str, ...] = ()
+
+
+def discover(target: str, name: str = "", runtime: str = "") -> list[ModelTarget]:
+    """The models that `target` stands for, by name, then version.
+
+    `name` renames the one model of the target; `runtime` overrules what is recognised.
+    Raises `ArtifactError` when there is no model, or more than the names allow.
+    """
+    path, attribute = _split(target)
+    if not path.is_dir():
+        found = [_model_file(path, name or _stem(path), "1", attribute, runtime)]
+    else:
+        found = _folder(path, name, runtime)
+    for model in found:
+        _check_name(model)
+    _check_unique(found)
+    return sorted(found, key=lambda model: (model.name, int(model.version)))
+
+
+def _split(target: str) -> tuple[Path, str]:
+    """The path and the class behind its last colon, if the target has one."""
+    path = Path(target).expanduser()
+    attribute = ""
+    if not path.exists():
+        before, colon, after = target.rpartition(":")
+        if colon and after.isidentifier():
+            path, attribute = Path(before).expanduser(), after
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} does not exist (looked in {Path.cwd()}); check the path"
+        ) from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}; check the path") from error
+    if not os.access(path, os.R_OK):
+        raise ArtifactError(f"{path} cannot be read: Permission denied; check its permissions")
+    return path, attribute
+
+
+def _stem(path: Path) -> str:
+    """The file's name without its suffix, and without a compression's: `iris.joblib.gz`."""
+    stem = Path(path.name)
+    if stem.suffix in (".gz", ".z", ".bz2", ".xz", ".lzma"):
+        stem = stem.with_suffix("")
+    return stem.stem if stem.suffix in MODEL_SUFFIXES or path.is_file() else stem.name
+
+
+def _model_file(path: Path, name: str, version: str, attribute: str, runtime: str) -> ModelTarget:
+    found = _recognised(path, attribute, runtime)
+    return ModelTarget(
+        name, version, path.resolve(), found.runtime, found.attribute or attribute, found.preload
+    )
+
+
+def _recognised(path: Path, attribute: str, runtime: str) -> Recognised:
+    """The caller's `runtime` wins; the content is still read for what to import early."""
+    if not runtime:
+        return recognise(path, attribute)
+    try:
+        found = recognise(path, attribute)
+    except UnrecognisedArtifact:
+        if runtime == "python":
+            raise
+        return Recognised(runtime, "named by the caller", (), attribute)
+    return msgspec.structs.replace(found, runtime=runtime)
+
+
+def _folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
+    """A model's folder, or a folder of models."""
+    if _is_model_folder(path):
+        return _model_folder(path, name or path.resolve().name, runtime)
+    found, refusal = _models_in(path, runtime)
+    if not found:
+        if refusal is not None:
+            raise refusal
+        raise ArtifactError(
+            f"{path} holds no model: {_contents(path)}; put model files "
+            f"({' '.join(sorted(MODEL_SUFFIXES))}) or folders of them there"
+        )
+    if name and len({model.name for model in found}) > 1:
+        raise ArtifactError(
+            f"--name {name} cannot name the {len(found)} models of {path}; serve one of them, "
+            "or leave --name out"
+        )
+    return [msgspec.structs.replace(model, name=name or model.name) for model in found]
+
+
+def _models_in(path: Path, runtime: str) -> tuple[list[ModelTarget], UnrecognisedArtifact | None]:
+    """One model per entry; and why a text, JSON or Python file was left out, if one was.
+
+    Such files lie beside models for other reasons, so they are no error among models.
+    """
+    found: list[ModelTarget] = []
+    refusal: UnrecognisedArtifact | None = None
+    for entry in _entries(path):
+        if entry.is_dir():
+            found.extend(_model_folder(entry, entry.name, runtime))
+        elif _looks_like_a_model(entry):
+            try:
+                found.append(_model_file(entry, _stem(entry), "1", "", runtime))
+            except UnrecognisedArtifact as error:
+                if entry.suffix not in (".txt", ".json", ".py"):
+                    raise
+                refusal = error
+    return found, refusal
+
+
+def _is_model_folder(path: Path) -> bool:
+    """A target folder is a model itself if it has versions or its one model is `model.*`.
+
+    With any other file name it is a folder of models that happens to hold one: a second
+    model must not rename the first.
+    """
+    entries = list(_entries(path))
+    files = [entry for entry in entries if _looks_like_a_model(entry)]
+    return any(entry.is_dir() and _VERSION.match(entry.name) for entry in entries) or (
+        len(files) == 1 and _stem(files[0]) == "model"
+    )
+
+
+def _model_folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
+    """The versions in a model's folder; none if it is no such folder."""
+    entries = list(_entries(path))
+    versions = [entry for entry in entries if entry.is_dir() and _VERSION.match(entry.name)]
+    if versions:
+        return [
+            _model_file(_only_model(entry), name, str(int(entry.name)), "", runtime)
+            for entry in versions
+        ]
+    files = [entry for entry in entries if _looks_like_a_model(entry)]
+    if len(files) > 1:
+        raise ArtifactError(
+            f"{path} holds {len(files)} model files ({', '.join(each.name for each in files)}); "
+            "a model's folder has one: give each a folder, or serve the files"
+        )
+    return [_model_file(files[0], name, "1", "", runtime)] if files else []
+
+
+def _only_model(version: Path) -> Path:
+    files = [entry for entry in _entries(version) if _looks_like_a_model(entry)]
+    if len(files) != 1:
+        raise ArtifactError(
+            f"the version folder {version} must hold exactly one model file: {_contents(version)}"
+        )
+    return files[0]
+
+
+def _looks_like_a_model(path: Path) -> bool:
+    if not path.is_file() or path.name.lower() in _NOT_MODELS:
+        return False
+    name = Path(path.name)
+    if name.suffix in (".gz", ".z", ".bz2", ".xz", ".lzma"):
+        name = name.with_suffix("")
+    return name.suffix in MODEL_SUFFIXES
+
+
+def _entries(path: Path) -> Iterator[Path]:
+    try:
+        found = sorted(path.iterdir())
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}; check its permissions"
+        ) from error
+    return (entry for entry in found if not entry.name.startswith((".", "__pycache__")))
+
+
+def _contents(path: Path) -> str:
+    names = [entry.name for entry in _entries(path)]
+    if not names:
+        return "it is empty"
+    shown = ", ".join(names[:5])
+    return f"it has {shown}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _check_name(model: ModelTarget) -> None:
+    if not _NAME.match(model.name):
+        raise ArtifactError(
+            f"{model.name!r} ({model.path}) cannot be a model's name: letters, digits, '.', '_' "
+            "and '-' are allowed, beginning with a letter or digit; choose one with --name"
+        )
+
+
+def _check_unique(models: Iterable[ModelTarget]) -> None:
+    seen: dict[tuple[str, str], Path] = {}
+    for model in models:
+        other = seen.setdefault((model.name, model.version), model.path)
+        if other != model.path:
+            raise ArtifactError(
+                f"{other} and {model.path} both claim the name {model.name!r} "
+                f"(version {model.version}); rename one of them"
+            )

@@ -1,0 +1,223 @@
+"""What a worker does with a batch: decode, check, group, predict, encode. No I/O.
+
+One bad request fails alone: it is sorted out when decoded or checked, and if a group fails
+in the model all the same, each of its requests is tried by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import zlib
+from collections.abc import Hashable, Sequence
+
+import msgspec
+
+from salver.errors import ErrorKind, InvalidInput, ModelFailed, PayloadTooLarge, RequestError
+from salver.inference.tensor import InferRequest, InferResponse
+from salver.protocol.codecs import codec_for
+from salver.protocol.frame import ContentCoding, Item
+from salver.protocol.materialise import assemble, group_key
+from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
+from salver.runtimes.ports import LoadedModel
+
+logger = logging.getLogger("salver.worker")
+
+COMPRESS_FROM_BYTES = 1024
+"""Smaller answers are sent as they are: compressing them costs more than it saves."""
+_GZIP_WBITS = 31
+
+
+class Answers(msgspec.Struct):
+    """The replies to a batch, in its order. `must_recycle`: this process is worn out."""
+
+    items: list[Item]
+    rows: int = 0
+    runs: int = 0
+    compute_ns: int = 0
+    must_recycle: bool = False
+
+
+class _Pending(msgspec.Struct):
+    """A request that fits the model, waiting for its group to be predicted."""
+
+    index: int
+    tag: int
+    request: WireRequest
+
+
+class Answerer:
+    """Answers batches for one loaded model."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        identity: ModelIdentity,
+        *,
+        max_rows: int,
+        max_body_bytes: int,
+    ) -> None:
+        self._model = model
+        self._identity = identity
+        self._label = f"model '{identity.name}'"
+        self._max_rows = max_rows
+        self._max_body_bytes = max_body_bytes
+
+    def answer(self, batch: Sequence[Item]) -> Answers:
+        """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
+        answers = Answers([_NO_ANSWER] * len(batch))
+        for (codec, _), group in self._groups(batch, answers).items():
+            wire_codec = codec_for(Codec(codec))
+            if len(group) == 1:
+                self._run(wire_codec, group, answers)
+            else:
+                for part in self._parts(group):
+                    self._run(wire_codec, part, answers)
+        return answers
+
+    def _groups(
+        self, batch: Sequence[Item], answers: Answers
+    ) -> dict[tuple[int, Hashable], list[_Pending]]:
+        groups: dict[tuple[int, Hashable], list[_Pending]] = {}
+        identity = self._identity
+        for index, (tag, aux, body) in enumerate(batch):
+            codec = tag & 0xFF
+            try:
+                if tag >> 8 & 0xFF:
+                    body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
+                request = codec_for(Codec(codec)).decode(body, aux, identity)
+                key = group_key(request, identity)
+            except RequestError as error:
+                answers.items[index] = _refusal(error)
+                continue
+            except Exception as error:
+                logger.exception("%s: a codec failed on a request", self._label)
+                answers.items[index] = _refusal(
+                    ModelFailed(f"{self._label} could not read the request: {error!r}")
+                )
+                continue
+            if key is None:
+                key = ("alone", index)
+            pending = _Pending(index, tag, request)
+            group = groups.get((codec, key))
+            if group is None:
+                groups[codec, key] = [pending]
+            else:
+                group.append(pending)
+        return groups
+
+    def _parts(self, group: list[_Pending]) -> list[list[_Pending]]:
+        """Cuts a group where its rows exceed the most that the model is given at once."""
+        if self._max_rows <= 0:
+            return [group]
+        parts: list[list[_Pending]] = [[]]
+        rows = 0
+        for pending in group:
+            shape = pending.request.inputs[0].shape if pending.request.inputs else []
+            count = shape[0] if shape else 1
+            if parts[-1] and rows + count > self._max_rows:
+                parts.append([])
+                rows = 0
+            parts[-1].append(pending)
+            rows += count
+        return parts
+
+    def _run(self, codec: WireCodec, group: list[_Pending], answers: Answers) -> None:
+        try:
+            encoded = self._predict(codec, group, answers)
+        except RequestError as error:
+            self._run_apart_or_refuse(codec, group, answers, error)
+        except MemoryError:
+            answers.must_recycle = True
+            message = f"{self._label} ran out of memory (see --worker-memory); it is restarted"
+            _refuse_all(group, answers, ModelFailed(message))
+        except Exception as error:
+            if len(group) == 1:
+                logger.exception("%s raised", self._label)
+            text = f"{self._label} raised {type(error).__name__}: {error}"
+            self._run_apart_or_refuse(codec, group, answers, ModelFailed(text))
+        else:
+            for pending, response in zip(group, encoded, strict=True):
+                answers.items[pending.index] = _reply(response, pending.tag)
+
+    def _run_apart_or_refuse(
+        self, codec: WireCodec, group: list[_Pending], answers: Answers, error: RequestError
+    ) -> None:
+        if len(group) == 1:
+            _refuse_all(group, answers, error)
+            return
+        for pending in group:
+            self._run(codec, [pending], answers)
+
+    def _predict(
+        self, codec: WireCodec, group: list[_Pending], answers: Answers
+    ) -> list[EncodedResponse]:
+        requests = [pending.request for pending in group]
+        request, rows = assemble(requests, self._identity)
+        started_ns = time.perf_counter_ns()
+        response = self._model.predict(request)
+        answers.compute_ns += time.perf_counter_ns() - started_ns
+        answers.rows += sum(rows)
+        answers.runs += 1
+        if len(requests) == 1:
+            return [codec.encode(response, requests[0], self._identity)]
+        self._check_rows(request, response, sum(rows))
+        return codec.encode_rows(response, requests, rows, self._identity)
+
+    def _check_rows(self, request: InferRequest, response: InferResponse, rows: int) -> None:
+        for tensor in response.outputs:
+            shape = tensor.data.shape
+            if not shape or shape[0] != rows:
+                raise ModelFailed(
+                    f"{self._label} answered {rows} rows with output '{tensor.name}' of shape "
+                    f"{list(shape)}: a batchable model gives one row for each it gets"
+                )
+
+
+def decompress(
+    body: bytes | bytearray | memoryview, coding: ContentCoding, limit_bytes: int
+) -> bytes:
+    """Undoes a content coding. Raises `PayloadTooLarge` before the result exceeds the limit."""
+    if coding is ContentCoding.GZIP:
+        wbits = _GZIP_WBITS
+    else:
+        # "deflate" means zlib's format, yet some clients send the bare stream.
+        wbits = zlib.MAX_WBITS if bytes(body[:1]) == b"\x78" else -zlib.MAX_WBITS
+    stream = zlib.decompressobj(wbits)
+    try:
+        plain = stream.decompress(body, limit_bytes + 1)
+    except zlib.error as error:
+        raise InvalidInput(f"the body is no valid {coding.name.lower()} data: {error}") from error
+    if len(plain) > limit_bytes:
+        raise PayloadTooLarge(f"the body unpacks to more than {limit_bytes} bytes")
+    if not stream.eof:
+        raise InvalidInput(f"the {coding.name.lower()} body ends too early: send all of it")
+    return plain
+
+
+def compress(body: bytes, coding: ContentCoding) -> bytes:
+    """Applies a content coding at the quickest level."""
+    wbits = _GZIP_WBITS if coding is ContentCoding.GZIP else zlib.MAX_WBITS
+    stream = zlib.compressobj(1, zlib.DEFLATED, wbits)
+    return stream.compress(body) + stream.flush()
+
+
+def _reply(response: EncodedResponse, tag: int) -> Item:
+    accepted = tag >> 16 & 0xFF
+    if accepted and len(response.body) >= COMPRESS_FROM_BYTES:
+        body = compress(response.body, ContentCoding(accepted))
+        return Item(accepted << 8, response.json_length, body)
+    return Item(0, response.json_length, response.body)
+
+
+def _refusal(error: RequestError) -> Item:
+    return Item(int(error.kind), 0, str(error).encode(errors="replace"))
+
+
+def _refuse_all(group: list[_Pending], answers: Answers, error: RequestError) -> None:
+    for pending in group:
+        answers.items[pending.index] = _refusal(error)
+
+
+_NO_ANSWER = Item(int(ErrorKind.MODEL_FAILED), 0, b"the worker gave no answer")
+

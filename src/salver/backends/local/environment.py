@@ -1,0 +1,139 @@
+"""The gateway's end of a fork server: starts it, asks it for workers, hears of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from salver.backends.local.worker_messages import MAX_MESSAGE_BYTES, ForkOrder, ForkReport
+
+logger = logging.getLogger("salver.supervisor")
+
+_FORK_SERVER = "salver.backends.local.forkserver"
+
+
+class WorkerEvents(Protocol):
+    """Whoever asked for a worker hears of its process here."""
+
+    def on_forked(self, pid: int) -> None: ...
+
+    def on_ended(self, status: int) -> None: ...
+
+
+class Environment:
+    """One Python environment's fork server, started at once and again whenever it is gone."""
+
+    def __init__(
+        self,
+        runtime: str,
+        preload: Sequence[str] = (),
+        *,
+        python: str = sys.executable,
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._preload = tuple(preload)
+        self._python = python
+        self._environ = environ
+        self._waiting: dict[int, WorkerEvents] = {}
+        self._next_id = 1
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._remove_reader: Callable[[], object] = lambda: None
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """The fork server's process id, 0 if it is not running."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Starts the process; needs no event loop, so that it can go first of all."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [self._python, "-m", _FORK_SERVER, str(theirs.fileno())]
+        command += ["--runtime", self._runtime]
+        for module in self._preload:
+            command += ["--preload", module]
+        # A session of its own: the terminal's Ctrl-C must not reach the workers.
+        self._process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=self._environ,
+            start_new_session=True,
+        )
+        theirs.close()
+        self._control = ours
+
+    def fork(self, events: WorkerEvents, fds: Sequence[int]) -> None:
+        """Asks for a worker that gets these descriptors; `events` hears what becomes of it."""
+        if self._process is None or self._process.poll() is not None:
+            logger.warning("the fork server has ended: starting another")
+            self._forget()
+            self.start()
+        control = self._control
+        assert control is not None
+        self._listen(control)
+        order = ForkOrder(self._next_id)
+        self._next_id += 1
+        self._waiting[order.id] = events
+        socket.send_fds(control, [msgspec.json.encode(order)], fds)
+
+    def _listen(self, control: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        control.setblocking(False)
+        loop.add_reader(control.fileno(), self._on_report)
+        self._remove_reader = lambda: loop.remove_reader(control.fileno())
+
+    def _on_report(self) -> None:
+        assert self._control is not None
+        try:
+            message = self._control.recv(MAX_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            self._forget()
+            return
+        report = msgspec.json.decode(message, type=ForkReport)
+        if report.status is None:
+            self._waiting[report.id].on_forked(report.pid)
+        else:
+            self._waiting.pop(report.id).on_ended(report.status)
+
+    def _forget(self) -> None:
+        """The fork server has gone and its workers with it, as their sockets will tell."""
+        self._remove_reader()
+        self._remove_reader = lambda: None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Ends the fork server and every worker that it still has."""
+        self._forget()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+
+def cause_of_end(status: int) -> str:
+    """Why a process ended, from its wait status, for people."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with code {code}"
+    return f"was killed by signal {-code}"

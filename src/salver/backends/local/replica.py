@@ -1,0 +1,210 @@
+"""One worker process as the gateway sees it: a socket, two arenas, one batch in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from typing import Protocol, cast
+
+import msgspec
+
+from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
+from salver.backends.local.environment import Environment, cause_of_end
+from salver.backends.local.worker_messages import LoadOrder, LoadReport
+from salver.control.lifecycle import ReplicaEvent, ReplicaState, next_state
+from salver.engine.call import Call
+from salver.engine.queue import Clock
+from salver.errors import ErrorKind
+from salver.protocol.frame import (
+    INLINE_LIMIT_BYTES,
+    Frame,
+    FrameKind,
+    FrameSplitter,
+    parse_reply,
+    request_head,
+)
+
+logger = logging.getLogger("salver.supervisor")
+
+_SOCKET_BUFFER_BYTES = 1 << 20
+_KINDS = {int(kind): kind for kind in ErrorKind}
+
+
+class ReplicaOwner(Protocol):
+    """The model whose replica this is."""
+
+    def on_loaded(self, replica: LocalReplica, report: LoadReport) -> None: ...
+
+    def on_load_failed(self, replica: LocalReplica, reason: str) -> None: ...
+
+    def on_answered(
+        self, replica: LocalReplica, batch: list[Call], rows: int, compute_ns: int
+    ) -> None: ...
+
+    def on_refused(self, kind: ErrorKind) -> None: ...
+
+    def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None: ...
+
+
+class LocalReplica(asyncio.Protocol):
+    """Implements the engine's `Replica` port over a worker process of this machine."""
+
+    def __init__(
+        self, owner: ReplicaOwner, order: LoadOrder, environment: Environment, clock: Clock
+    ) -> None:
+        self.order = order
+        self.state = ReplicaState.STARTING
+        self.pid = 0
+        self.since_s = 0.0
+        """When the present batch was sent, or the load began."""
+        self._owner = owner
+        self._environment = environment
+        self._batch: list[Call] = []
+        self._batch_id = 0
+        self._splitter = FrameSplitter()
+        self._cause = "worker has ended"
+        self._transport: asyncio.Transport
+        self._requests: ArenaWriter
+        self._replies: ArenaReader
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+    async def start(self) -> None:
+        """Has the worker forked and sends it its order; `on_loaded` or another event follows."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+        requests_fd, replies_fd = create_arena("requests"), create_arena("replies")
+        self._requests, self._replies = ArenaWriter(requests_fd), ArenaReader(replies_fd)
+        self.since_s = self._clock()
+        self._environment.fork(self, [theirs.fileno(), requests_fd, replies_fd])
+        theirs.close()
+        ours.setblocking(False)
+        await self._loop.create_connection(lambda: self, sock=ours)
+        text = msgspec.json.encode(self.order)
+        head = request_head(0, FrameKind.LOAD, (0, 0, len(text)), len(text), is_shared=False)
+        self._transport.write(head + text)
+
+    # The engine's port.
+
+    def send(self, batch: list[Call]) -> None:
+        """Sends a batch to the worker, through shared memory if it is large."""
+        self._batch = batch
+        self._batch_id = (self._batch_id + 1) & 0xFFFFFFFF
+        self.since_s = self._clock()
+        table: list[int] = []
+        parts: list[bytes | bytearray] = [b""]
+        size = 0
+        for call in batch:
+            body = call.body
+            length = len(body)
+            table += (call.codec, call.aux, length)
+            parts.append(body)
+            size += length
+        is_shared = size > INLINE_LIMIT_BYTES
+        head = request_head(self._batch_id, FrameKind.BATCH, table, size, is_shared=is_shared)
+        if is_shared:
+            self._requests.trim()
+            self._requests.write(parts, size)
+            self._transport.write(head)
+        else:
+            parts[0] = head
+            self._transport.write(b"".join(parts))
+
+    @property
+    def batch(self) -> list[Call]:
+        """The calls that the worker is at; empty when it is idle."""
+        return self._batch
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        for data_frame in self._splitter.feed(data):
+            self._on_frame(parse_reply(data_frame))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._requests.close()
+        self._replies.close()
+        if self.state is ReplicaState.DEAD:
+            return
+        self.state = next_state(self.state, ReplicaEvent.EXITED)
+        batch, self._batch = self._batch, []
+        self._owner.on_died(self, batch, self._cause)
+
+    # What the fork server reports.
+
+    def on_forked(self, pid: int) -> None:
+        self.pid = pid
+
+    def on_ended(self, status: int) -> None:
+        self._cause = f"worker {cause_of_end(status)}"
+        self.pid = 0
+
+    # Frames from the worker.
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.kind in (FrameKind.REPLY, FrameKind.RECYCLE):
+            self._on_reply(frame)
+        elif frame.kind == FrameKind.LOADED:
+            report = msgspec.json.decode(frame.payload, type=LoadReport)
+            self.state = next_state(self.state, ReplicaEvent.LOADED)
+            self._owner.on_loaded(self, report)
+        elif frame.kind == FrameKind.LOAD_FAILED:
+            self.state = next_state(self.state, ReplicaEvent.LOAD_FAILED)
+            self._transport.close()
+            self._owner.on_load_failed(self, str(frame.payload, "utf-8", "replace"))
+
+    def _on_reply(self, frame: Frame) -> None:
+        batch, self._batch = self._batch, []
+        table = frame.table
+        if frame.is_shared:
+            # Copied out before the next batch goes to the worker, which may overwrite it.
+            view = self._replies.view(sum(table[2::3]))
+            bodies: list[memoryview] | list[bytes] = [
+                bytes(body) for body in frame.bodies(view)
+            ]
+        else:
+            bodies = frame.bodies()
+        if frame.kind == FrameKind.RECYCLE:
+            self.state = next_state(self.state, ReplicaEvent.RETIRED)
+        # The next batch goes out before these answers, so that the worker never waits for them.
+        self._owner.on_answered(self, batch, frame.rows, frame.compute_ns)
+        for call, tag, aux, body in zip(batch, table[0::3], table[1::3], bodies, strict=True):
+            if tag == 0:
+                call.deliver(body, aux)
+            elif tag & 0xFF:
+                self._owner.on_refused(_KINDS[tag & 0xFF])
+                call.fail(_KINDS[tag & 0xFF], str(body, "utf-8", "replace"))
+            else:
+                call.coding = tag >> 8
+                call.deliver(body, aux)
+
+    # Ends.
+
+    def retire(self) -> None:
+        """Takes no more batches; ends at once if idle, else after the present one."""
+        if self.state is ReplicaState.DEAD or self.state is ReplicaState.RETIRING:
+            return
+        self.state = next_state(self.state, ReplicaEvent.RETIRED)
+        if not self._batch:
+            self.finish()
+
+    def finish(self) -> None:
+        """A retiring replica has answered its last batch, or a starting one is not needed."""
+        if self.state is ReplicaState.RETIRING:
+            self.state = next_state(self.state, ReplicaEvent.FINISHED)
+        self._transport.close()
+
+    def kill(self, cause: str) -> None:
+        """Ends a worker that does not answer; `on_died` follows."""
+        logger.warning("killing worker %d of model '%s': it %s", self.pid, self.order.name, cause)
+        self._cause = f"worker {cause} and was killed"
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        self._transport.close()

@@ -1,0 +1,50 @@
+"""What gateway, fork server and workers say to each other in JSON. Imports no NumPy."""
+
+from __future__ import annotations
+
+import msgspec
+
+from salver.inference.metadata import ModelMetadata
+
+
+class LoadOrder(msgspec.Struct, frozen=True):
+    """The first frame's JSON: what to load, and within which limits."""
+
+    name: str
+    version: str
+    path: str
+    runtime: str
+    attribute: str
+    threads: int
+    max_rows: int
+    batch_requested: bool
+    memory_bytes: int
+    max_body_bytes: int
+    log_format: str
+    log_level: str
+
+
+class LoadReport(msgspec.Struct, frozen=True):
+    """The answer to a `LoadOrder`."""
+
+    metadata: ModelMetadata
+    load_s: float
+    warmup_s: float
+
+
+MAX_MESSAGE_BYTES = 4096
+"""The most that a message between gateway and fork server takes."""
+
+
+class ForkOrder(msgspec.Struct, frozen=True):
+    """Asks for one worker; its descriptors travel with it."""
+
+    id: int
+
+
+class ForkReport(msgspec.Struct, frozen=True):
+    """A worker has started or, with `status` (as of `waitpid`), ended."""
+
+    id: int
+    pid: int
+    status: int | None = None

@@ -1,0 +1,57 @@
+"""The batching policy: queue state and time in, "go now" or "wait this long" out. Pure.
+
+Work-conserving: a replica that is idle gets what is there at once; while it is busy,
+requests collect; when it frees, they go together. A window (`max_delay_s`) is for models
+whose batches gain more than the wait costs, and is off by default.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from salver.engine.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How much goes together. Requests, bytes of bodies, seconds."""
+
+    max_requests: int = 128
+    max_bytes: int = 16 << 20
+    max_delay_s: float = 0.0
+
+
+def wait_s(queued: int, oldest_arrived_s: float, now_s: float, limits: BatchLimits) -> float:
+    """Seconds to wait before an idle replica should be given the queue; 0.0 means go now."""
+    if limits.max_delay_s <= 0.0 or queued >= limits.max_requests:
+        return 0.0
+    return max(0.0, oldest_arrived_s + limits.max_delay_s - now_s)
+
+
+def take_batch(
+    queue: deque[Call], limits: BatchLimits, now_s: float
+) -> tuple[list[Call], list[Call]]:
+    """Pops from the queue's front the calls that go together: (batch, expired).
+
+    Calls whose client has left are dropped on the way; those past their deadline come back
+    as `expired`. A call that has been on a worker that died goes alone, so that the call
+    which killed the worker takes no other with it the second time.
+    """
+    batch: list[Call] = []
+    expired: list[Call] = []
+    size = 0
+    while queue:
+        call = queue[0]
+        if call.is_abandoned or call.deadline_s <= now_s:
+            queue.popleft()
+            if not call.is_abandoned:
+                expired.append(call)
+            continue
+        size += len(call.body)
+        if batch and (call.attempts or size > limits.max_bytes):
+            break
+        batch.append(queue.popleft())
+        if call.attempts or len(batch) >= limits.max_requests:
+            break
+    return batch, expired

@@ -1,0 +1,221 @@
+"""One model's queue: calls wait here until a replica is free, and are accounted for here.
+
+Every call that enters leaves exactly once: answered, refused, expired or abandoned. Owns no
+socket and no clock: replicas are a port, time and timers are passed in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from salver.engine.batching import BatchLimits, take_batch, wait_s
+from salver.engine.call import Call
+from salver.errors import ErrorKind
+from salver.telemetry.metrics import ModelMetrics
+
+
+Clock = Callable[[], float]
+"""A monotonic clock in seconds; not the loop's own, which ticks in milliseconds."""
+
+
+class Scheduler(Protocol):
+    """The part of an event loop that the queue needs."""
+
+    def call_soon(self, callback: Callable[[], object]) -> Any: ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Any: ...
+
+
+class Replica(Protocol):
+    """A worker as the queue sees it: takes one batch at a time."""
+
+    def send(self, batch: list[Call]) -> None:
+        """Starts on the batch; `ModelQueue.on_idle` or `on_lost` follows."""
+
+
+class ModelQueue:
+    """The calls of one version of a model, first come, first served."""
+
+    def __init__(
+        self,
+        label: str,
+        limits: BatchLimits,
+        *,
+        max_queued: int,
+        metrics: ModelMetrics,
+        scheduler: Scheduler,
+        clock: Clock,
+    ) -> None:
+        self.label = label
+        self.metrics = metrics
+        self.is_idempotent = True
+        self._limits = limits
+        self._max_queued = max_queued
+        self._scheduler = scheduler
+        self._clock = clock
+        self._waiting: deque[Call] = deque()
+        self._idle: deque[Replica] = deque()
+        self._in_flight = 0
+        self._is_pump_due = False
+        self._is_window_open = False
+        self._refusal: tuple[ErrorKind, str] | None = None
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a replica."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that a replica is working on."""
+        return self._in_flight
+
+    @property
+    def is_empty(self) -> bool:
+        """No call waits and none is in flight."""
+        return not self._waiting and not self._in_flight
+
+    def submit(self, call: Call) -> None:
+        """Queues the call, or refuses it at once through `call.fail`."""
+        self.metrics.requests.value += 1
+        if self._refusal is not None:
+            self._refuse(call, *self._refusal)
+            return
+        if len(self._waiting) >= self._max_queued:
+            self._refuse(
+                call,
+                ErrorKind.QUEUE_FULL,
+                f"{self.label} has {self._max_queued} requests waiting, its limit: retry later",
+            )
+            return
+        self._waiting.append(call)
+        if self._idle and not self._is_pump_due:
+            # At the end of this turn of the loop: requests read in the same turn go together.
+            self._is_pump_due = True
+            self._scheduler.call_soon(self._pump)
+
+    def refuse(self, kind: ErrorKind, message: str) -> None:
+        """From now on refuses every call, those that wait included."""
+        self._refusal = (kind, message)
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            self._fail(call, kind, message)
+
+    def accept(self) -> None:
+        """Takes calls again after `refuse`."""
+        self._refusal = None
+
+    def add(self, replica: Replica) -> None:
+        """A replica is ready for its first batch."""
+        self._idle.append(replica)
+        self._pump()
+
+    def remove(self, replica: Replica) -> None:
+        """An idle replica takes no more batches."""
+        if replica in self._idle:
+            self._idle.remove(replica)
+
+    def on_idle(self, replica: Replica, batch_length: int) -> None:
+        """The replica has answered a batch; it gets the next one before answers go out."""
+        self._in_flight -= batch_length
+        self._idle.append(replica)
+        if self._waiting:
+            self._pump()
+
+    def on_finished(self, batch_length: int) -> None:
+        """A replica has answered its last batch and takes no more."""
+        self._in_flight -= batch_length
+
+    def on_lost(self, batch: Sequence[Call], cause: str) -> None:
+        """The replica died with the batch: each call is tried once more where that is safe."""
+        self._in_flight -= len(batch)
+        retried = []
+        for call in batch:
+            if call.is_abandoned:
+                continue
+            call.attempts += 1
+            if call.attempts > 1 or not self.is_idempotent:
+                self._fail(call, ErrorKind.MODEL_FAILED, f"{self.label} {cause}")
+            else:
+                retried.append(call)
+        self.metrics.retries.value += len(retried)
+        if self._refusal is not None:
+            for call in retried:
+                self._fail(call, *self._refusal)
+            return
+        self._waiting.extendleft(reversed(retried))
+        self._pump()
+
+    def expire(self) -> None:
+        """Answers the waiting calls whose deadline has passed; to be called now and then."""
+        now_s = self._clock()
+        if not any(call.deadline_s <= now_s or call.is_abandoned for call in self._waiting):
+            return
+        waiting, self._waiting = self._waiting, deque()
+        for call in waiting:
+            if call.is_abandoned:
+                continue
+            if call.deadline_s <= now_s:
+                self._expire(call, now_s)
+            else:
+                self._waiting.append(call)
+
+    def time_out(self, call: Call, now_s: float) -> None:
+        """Answers a call that is with a replica and past its deadline; nobody waits for it then."""
+        self._fail(
+            call,
+            ErrorKind.DEADLINE_EXCEEDED,
+            f"{self.label} did not answer within {now_s - call.arrived_s:.3f} s, the time limit",
+        )
+        call.is_abandoned = True
+
+    def observe_answers(self, batch: Sequence[Call]) -> None:
+        """Accounts for the latency of a batch that has just been answered."""
+        now_s = self._clock()
+        observe = self.metrics.observe_latency
+        for call in batch:
+            observe(now_s - call.arrived_s)
+
+    def _pump(self) -> None:
+        self._is_pump_due = False
+        while self._idle and self._waiting:
+            now_s = self._clock()
+            delay_s = wait_s(
+                len(self._waiting), self._waiting[0].arrived_s, now_s, self._limits
+            )
+            if delay_s > 0.0:
+                if not self._is_window_open:
+                    self._is_window_open = True
+                    self._scheduler.call_later(delay_s, self._close_window)
+                return
+            batch, expired = take_batch(self._waiting, self._limits, now_s)
+            for call in expired:
+                self._expire(call, now_s)
+            if batch:
+                self._in_flight += len(batch)
+                observe = self.metrics.observe_queue_time
+                for call in batch:
+                    observe(now_s - call.arrived_s)
+                self._idle.popleft().send(batch)
+
+    def _close_window(self) -> None:
+        self._is_window_open = False
+        self._pump()
+
+    def _expire(self, call: Call, now_s: float) -> None:
+        waited_s = now_s - call.arrived_s
+        self._fail(
+            call,
+            ErrorKind.DEADLINE_EXCEEDED,
+            f"the request waited {waited_s:.3f} s for {self.label} and reached its time limit",
+        )
+
+    def _refuse(self, call: Call, kind: ErrorKind, message: str) -> None:
+        self.metrics.count_refusal(kind)
+        call.fail(kind, message)
+
+    def _fail(self, call: Call, kind: ErrorKind, message: str) -> None:
+        self.metrics.count_error(kind)
+        call.fail(kind, message)

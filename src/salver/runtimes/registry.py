@@ -1,0 +1,49 @@
+"""Finds runtimes by the entry points of installed packages; the built-in ones are no different.
+
+Refuses to import a framework: a runtime's module imports its framework inside `load`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+
+from salver.errors import LoadFailed, UnrecognisedArtifact
+from salver.runtimes.ports import Runtime
+
+GROUP = "salver.runtimes"
+
+
+def runtime_names() -> tuple[str, ...]:
+    """All runtimes installed, sorted."""
+    return tuple(sorted(_entries()))
+
+
+def runtime_named(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises `UnrecognisedArtifact` if there is none, and `LoadFailed` if its package is broken.
+    """
+    entries = _entries()
+    entry = entries.get(name)
+    if entry is None:
+        raise UnrecognisedArtifact(_unknown(name, tuple(sorted(entries))))
+    try:
+        runtime: Runtime = entry.load()()
+    except Exception as error:
+        # A plugin's import is foreign code: whatever it raises is the reason it cannot serve.
+        raise LoadFailed(
+            f"runtime '{name}' ({entry.value}) cannot be imported: "
+            f"{type(error).__name__}: {error}; reinstall the package that provides it"
+        ) from error
+    return runtime
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else "install the package that provides it"
+    return f"there is no runtime '{name}' (there are {', '.join(known) or 'none'}); {hint}"

@@ -1,0 +1,218 @@
+"""The small methods: liveness, readiness, metadata, repository, health; and the refused ones.
+
+Requests and responses are a few strings, so they are read and written with `fields.py`.
+Each method is a function from request bytes to response bytes; loading and unloading take
+time and run as tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from salver import __version__
+from salver.engine.ports import ModelCatalog, ModelStatus
+from salver.errors import ErrorKind, ModelNotFound, SalverError
+from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.server.grpc import fields
+from salver.server.grpc.ports import Code, GrpcFront, Metadata, UnaryHandler
+from salver.server.grpc.status import code_of, status_message
+
+_HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = (
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+_SERVICE = "inference.GRPCInferenceService"
+_EXTENSIONS = ("model_repository",)
+_SERVING, _NOT_SERVING = 1, 2
+
+UNSUPPORTED_METHODS: tuple[tuple[str, str], ...] = (
+    ("ModelConfig", "ask ModelMetadata for its inputs and outputs"),
+    ("ModelStatistics", "read the counters from /metrics on the HTTP port"),
+    ("SystemSharedMemoryStatus", "send tensors in the request"),
+    ("SystemSharedMemoryRegister", "send tensors in the request"),
+    ("SystemSharedMemoryUnregister", "send tensors in the request"),
+    ("CudaSharedMemoryStatus", "send tensors in the request"),
+    ("CudaSharedMemoryRegister", "send tensors in the request"),
+    ("CudaSharedMemoryUnregister", "send tensors in the request"),
+    ("TraceSetting", "start the server with --otlp-endpoint"),
+    ("LogSettings", "start the server with --log-level"),
+)
+"""Triton's other methods, each with what to do instead."""
+
+Method = Callable[[bytes], bytes]
+SlowMethod = Callable[[bytes], Awaitable[bytes]]
+
+
+class ControlMethods:
+    """Every unary method but ModelInfer."""
+
+    def __init__(
+        self, front: GrpcFront, catalog: ModelCatalog, *, on_refused: Callable[[str, str], None]
+    ) -> None:
+        self._front = front
+        self._catalog = catalog
+        self._on_refused = on_refused
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def methods(self, prefix: str) -> Mapping[str, UnaryHandler]:
+        """Handlers by path."""
+        quick: dict[str, Method] = {
+            "ServerLive": lambda _: fields.number_field(1, 1),
+            "ServerReady": lambda _: fields.number_field(1, self._catalog.is_ready),
+            "ServerMetadata": lambda _: _server_metadata(),
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._model_metadata,
+            "RepositoryIndex": self._repository_index,
+        }
+        slow: dict[str, SlowMethod] = {
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
+        }
+        return {
+            **{prefix + name: self._answered(method) for name, method in quick.items()},
+            **{prefix + name: self._answered_later(method) for name, method in slow.items()},
+            **{prefix + name: self._refused(name, hint) for name, hint in UNSUPPORTED_METHODS},
+            _HEALTH + "Check": self._answered(self._health),
+            _HEALTH + "Watch": self._refused("Watch", "call Check again and again"),
+            **{
+                path: self._refused("Server reflection", "use the Open Inference Protocol's .proto")
+                for path in _REFLECTION
+            },
+        }
+
+    def _answered(self, method: Method) -> UnaryHandler:
+        def handle(call_id: int, payload: bytes, _: float | None, metadata: Metadata) -> None:
+            try:
+                answer = method(payload)
+            except (SalverError, fields.MalformedMessageError) as error:
+                self._fail(call_id, error)
+            else:
+                self._front.respond(call_id, answer)
+
+        return handle
+
+    def _answered_later(self, method: SlowMethod) -> UnaryHandler:
+        async def run(call_id: int, payload: bytes) -> None:
+            try:
+                answer = await method(payload)
+            except (SalverError, fields.MalformedMessageError) as error:
+                self._fail(call_id, error)
+            else:
+                self._front.respond(call_id, answer)
+
+        def handle(call_id: int, payload: bytes, _: float | None, metadata: Metadata) -> None:
+            task = asyncio.get_running_loop().create_task(run(call_id, payload))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        return handle
+
+    def _refused(self, name: str, hint: str) -> UnaryHandler:
+        message = f"{name} is not offered by Salver; {hint}"
+
+        def handle(call_id: int, payload: bytes, _: float | None, metadata: Metadata) -> None:
+            self._front.fail(call_id, Code.UNIMPLEMENTED, message)
+            self._on_refused("grpc", ErrorKind.UNSUPPORTED.reason)
+
+        return handle
+
+    def _fail(self, call_id: int, error: SalverError | fields.MalformedMessageError) -> None:
+        if isinstance(error, fields.MalformedMessageError):
+            code = Code.INVALID_ARGUMENT
+            message = f"the request is no protobuf message: {error}; encode it with the .proto"
+        else:
+            code, message = code_of(error), str(error)
+        self._front.fail(call_id, code, status_message(message))
+        self._on_refused("grpc", code.name.lower())
+
+    def _model_ready(self, payload: bytes) -> bytes:
+        served = self._catalog.find(*fields.name_and_version(payload))
+        return fields.number_field(1, served.is_ready)
+
+    def _model_metadata(self, payload: bytes) -> bytes:
+        served = self._catalog.find(*fields.name_and_version(payload))
+        versions = self._catalog.versions(served.name)
+        return _model_metadata(served.name, tuple(versions), served.metadata)
+
+    def _repository_index(self, payload: bytes) -> bytes:
+        ready_only = any(number == 2 and value for number, value in fields.read_fields(payload))
+        return b"".join(
+            fields.bytes_field(1, _index_entry(status))
+            for status in self._catalog.statuses()
+            if status.state == "READY" or not ready_only
+        )
+
+    async def _load(self, payload: bytes) -> bytes:
+        name = _repository_model(payload)
+        await self._catalog.load(name)
+        return _loaded(name)
+
+    async def _unload(self, payload: bytes) -> bytes:
+        name = _repository_model(payload)
+        await self._catalog.unload(name)
+        return _loaded(name)
+
+    def _health(self, payload: bytes) -> bytes:
+        service, _ = fields.name_and_version(payload)
+        if service not in ("", _SERVICE):
+            raise ModelNotFound(
+                f"no service {service!r} here; ask for {_SERVICE!r}, or leave the name empty"
+            )
+        is_serving = self._catalog.is_ready and not self._catalog.is_draining
+        return fields.number_field(1, _SERVING if is_serving else _NOT_SERVING)
+
+
+def _repository_model(payload: bytes) -> str:
+    """KServe sends the model's name in field 1; Triton a repository there, the name in 2."""
+    first, second = fields.name_and_version(payload)
+    return second or first
+
+
+def _loaded(name: str) -> bytes:
+    """KServe's response (name, done); Triton's has no fields, and its clients ignore these."""
+    return fields.text_field(1, name) + fields.number_field(2, 1)
+
+
+def _server_metadata() -> bytes:
+    return b"".join(
+        (
+            fields.text_field(1, "salver"),
+            fields.text_field(2, __version__),
+            *(fields.text_field(3, extension) for extension in _EXTENSIONS),
+        )
+    )
+
+
+def _model_metadata(name: str, versions: tuple[str, ...], metadata: ModelMetadata) -> bytes:
+    return b"".join(
+        (
+            fields.text_field(1, name),
+            *(fields.bytes_field(2, version.encode()) for version in versions),
+            fields.text_field(3, metadata.platform),
+            *(fields.bytes_field(4, _tensor_metadata(tensor)) for tensor in metadata.inputs),
+            *(fields.bytes_field(5, _tensor_metadata(tensor)) for tensor in metadata.outputs),
+        )
+    )
+
+
+def _tensor_metadata(tensor: TensorMetadata) -> bytes:
+    return b"".join(
+        (
+            fields.text_field(1, tensor.name),
+            fields.text_field(2, tensor.datatype),
+            fields.integers_field(3, tensor.shape),
+        )
+    )
+
+
+def _index_entry(status: ModelStatus) -> bytes:
+    return b"".join(
+        (
+            fields.text_field(1, status.name),
+            fields.text_field(2, status.version),
+            fields.text_field(3, status.state),
+            fields.text_field(4, status.reason),
+        )
+    )

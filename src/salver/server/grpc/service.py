@@ -1,0 +1,151 @@
+"""`inference.GRPCInferenceService` over the model catalog: which method does what.
+
+Owns ModelInfer, the hot path: it reads the model's name from the raw request and hands the
+bytes on; a worker parses them. The smaller methods are in `control.py`, streams in
+`stream_infer.py`. Knows no HTTP/2 and no tensor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from salver.engine.call import Call
+from salver.engine.ports import ModelCatalog
+from salver.errors import ErrorKind, SalverError
+from salver.protocol.wire import Codec
+from salver.server.grpc.control import ControlMethods
+from salver.server.grpc.fields import MalformedMessageError, name_and_version
+from salver.server.grpc.ports import Code, GrpcFront, GrpcMethods, Metadata
+from salver.server.grpc.status import GRPC_CODE, code_of, status_message, trailing_of
+from salver.server.grpc.stream_infer import StreamInfer
+from salver.settings import ServeSettings
+
+OnRefused = Callable[[str, str], None]
+"""Told `("grpc", reason)` of each request refused before it reached a model's queue."""
+
+PREFIX = "/inference.GRPCInferenceService/"
+_CODEC = int(Codec.V2_GRPC)
+
+
+def ignore_refusal(_protocol: str, _reason: str) -> None:
+    """The `OnRefused` of those who do not count."""
+
+
+class GrpcCall(Call):
+    """A ModelInfer call; its answer goes back through the service's front."""
+
+    __slots__ = ("call_id", "service")
+
+    def __init__(
+        self, service: InferenceService, call_id: int, body: bytes, now_s: float, deadline_s: float
+    ) -> None:
+        # Call.__init__ written out: a call of a call is a tenth of this layer's time.
+        self.codec = _CODEC
+        self.aux = 0
+        self.body = body
+        self.arrived_s = now_s
+        self.deadline_s = deadline_s
+        self.attempts = 0
+        self.is_abandoned = False
+        self.service = service
+        self.call_id = call_id
+
+    def deliver(self, body: bytes, aux: int) -> None:
+        if self.service.closed(self.call_id):
+            self.service.respond(self.call_id, body)
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        if self.service.closed(self.call_id):
+            self.service.front.fail(
+                self.call_id, GRPC_CODE[kind], status_message(message), trailing_of(kind)
+            )
+
+
+class InferenceService:
+    """Answers the calls of one front from one catalog."""
+
+    def __init__(
+        self,
+        front: GrpcFront,
+        catalog: ModelCatalog,
+        settings: ServeSettings,
+        *,
+        on_refused: OnRefused = ignore_refusal,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.front = front
+        self.respond = front.respond
+        self._catalog = catalog
+        self._on_refused = on_refused
+        self._clock = clock
+        self._timeout_s = settings.request_timeout
+        self._max_body_bytes = settings.max_body_size
+        self._open: dict[int, GrpcCall] = {}
+        self._control = ControlMethods(front, catalog, on_refused=on_refused)
+        self._streams = StreamInfer(catalog, settings, clock=clock)
+
+    @property
+    def open_calls(self) -> int:
+        """How many ModelInfer calls wait for their answer."""
+        return len(self._open)
+
+    def methods(self) -> GrpcMethods:
+        """What the front is to serve."""
+        return GrpcMethods(
+            unary={PREFIX + "ModelInfer": self.infer, **self._control.methods(PREFIX)},
+            stream={PREFIX + "ModelStreamInfer": self._streams.run},
+            on_cancel=self.on_cancel,
+        )
+
+    def infer(
+        self, call_id: int, payload: bytes, time_left_s: float | None, metadata: Metadata
+    ) -> None:
+        """ModelInfer: finds the model and queues the raw request with it."""
+        if len(payload) > self._max_body_bytes:
+            self._refuse_size(call_id, len(payload))
+            return
+        try:
+            served = self._catalog.find(*name_and_version(payload))
+        except MalformedMessageError as error:
+            self._refuse_bytes(call_id, error)
+            return
+        except SalverError as error:
+            self.front.fail(call_id, code_of(error), status_message(str(error)))
+            self._on_refused("grpc", code_of(error).name.lower())
+            return
+        now_s = self._clock()
+        allowed_s = self._timeout_s
+        if time_left_s is not None and time_left_s < allowed_s:
+            allowed_s = time_left_s
+        call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s)
+        self._open[call_id] = call
+        served.submit(call)
+
+    def on_cancel(self, call_id: int) -> None:
+        """The client left, or its deadline passed: nobody waits for the answer."""
+        call = self._open.pop(call_id, None)
+        if call is not None:
+            call.is_abandoned = True
+
+    def closed(self, call_id: int) -> bool:
+        """Takes the call off the list; True if its client still waits."""
+        return self._open.pop(call_id, None) is not None
+
+    def _refuse_size(self, call_id: int, size: int) -> None:
+        self.front.fail(
+            call_id,
+            Code.RESOURCE_EXHAUSTED,
+            f"the request has {size} bytes, over the limit of {self._max_body_bytes}; "
+            "send fewer rows, or start the server with a larger --max-body-size",
+        )
+        self._on_refused("grpc", ErrorKind.PAYLOAD_TOO_LARGE.reason)
+
+    def _refuse_bytes(self, call_id: int, error: MalformedMessageError) -> None:
+        self.front.fail(
+            call_id,
+            Code.INVALID_ARGUMENT,
+            f"the request is no inference.ModelInferRequest: {error}; "
+            "encode it with the Open Inference Protocol's .proto",
+        )
+        self._on_refused("grpc", ErrorKind.INVALID_INPUT.reason)

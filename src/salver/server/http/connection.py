@@ -1,0 +1,354 @@
+"""One HTTP/1.1 connection: bytes to calls, answers to bytes, one request at a time.
+
+Inference requests become `HttpCall`s and go straight to the model's queue; every other
+request goes to the ASGI application. Pipelined requests wait in the reader until the answer
+before theirs is out, which keeps answers in order and bounds the work of one client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from salver.engine.call import Call
+from salver.errors import ErrorKind, RequestError
+from salver.protocol.frame import ContentCoding
+from salver.server.http.asgi import run_application
+from salver.server.http.head import HttpError, RequestHead
+from salver.server.http.reader import RequestReader
+from salver.server.rest.status import HTTP_STATUS, RETRY_AFTER_S
+
+if TYPE_CHECKING:
+    from salver.server.http.listener import HttpListener
+
+_HELD_LIMIT_BYTES = 256 << 10
+"""A client that sends on without waiting for answers is not read beyond this."""
+_JOIN_LIMIT_BYTES = 64 << 10
+"""Above this, head and body are written one after the other rather than copied together."""
+LINGER_S = 2.0
+"""How long a refused client may take to read the refusal before the connection is cut."""
+MIN_BODY_RATE = 64 << 10
+"""Bytes a second: a body that comes slower than this, beyond the time limit, is refused."""
+_CODING_NAMES = {ContentCoding.GZIP: b"gzip", ContentCoding.DEFLATE: b"deflate"}
+
+
+class HttpCall(Call):
+    """An inference request that came over HTTP."""
+
+    __slots__ = ("connection", "head")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        head: RequestHead,
+        body: bytes | bytearray,
+        arrived_s: float,
+        deadline_s: float,
+    ) -> None:
+        # Not super().__init__: this runs for every request, and the call would cost a third.
+        self.codec = head.tag
+        self.aux = head.aux
+        self.body = body
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.attempts = 0
+        self.coding = 0
+        self.is_abandoned = False
+        self.connection = connection
+        self.head = head
+
+    def deliver(self, body: bytes | memoryview, aux: int) -> None:
+        if not self.is_abandoned:
+            self.connection.answer(self, body, aux)
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self.connection.answer_error(self, HTTP_STATUS[kind], message)
+
+
+class HttpConnection(asyncio.Protocol):
+    """The protocol object of one accepted socket."""
+
+    __slots__ = (
+        "_call",
+        "_drained",
+        "_is_busy",
+        "_is_refused",
+        "_is_reading_paused",
+        "_listener",
+        "_reader",
+        "_sent_continue",
+        "_task",
+        "since_s",
+        "transport",
+    )
+
+    def __init__(self, listener: HttpListener) -> None:
+        self._listener = listener
+        self._reader = RequestReader(listener.heads, listener.settings.max_body_size)
+        self._call: HttpCall | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_busy = False
+        self._is_refused = False
+        self._is_reading_paused = False
+        self._sent_continue = False
+        self._drained: asyncio.Event | None = None
+        self.since_s = listener.now()
+        """When the present state began: idle, reading a request, or lingering."""
+        self.transport: asyncio.Transport
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        if not self._listener.admit(self):
+            self._is_refused = True
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._listener.forget(self)
+        if self._call is not None:
+            self._call.is_abandoned = True
+            self._call = None
+        if self._task is not None:
+            self._task.cancel()
+        if self._drained is not None:
+            self._drained.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        if self._is_busy:
+            self._hold(data)
+            return
+        try:
+            was_amid = self._reader.is_amid_request
+            head = self._reader.receive(data)
+        except HttpError as error:
+            self._refuse(error)
+            return
+        if head is not None:
+            self._serve(head)
+        else:
+            self._on_partial(was_amid)
+
+    def eof_received(self) -> bool:
+        # A client may half-close after its request and still wait for the answer.
+        return self._is_busy
+
+    def pause_writing(self) -> None:
+        self._drained = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    # Requests in.
+
+    def _hold(self, data: bytes) -> None:
+        self._reader.hold(data)
+        if self._reader.buffered > _HELD_LIMIT_BYTES and not self._is_reading_paused:
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def _on_partial(self, was_amid: bool) -> None:
+        if not was_amid:
+            self.since_s = self._listener.now()
+        head = self._reader.waiting_head
+        if head is not None and head.expects_continue and not self._sent_continue:
+            self._sent_continue = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _serve(self, head: RequestHead) -> None:
+        self._is_busy = True
+        self._sent_continue = False
+        listener = self._listener
+        if not head.model:
+            self._task = listener.spawn(run_application(self, head, bytes(self._reader.body)))
+            return
+        now_s = listener.now()
+        call = HttpCall(self, head, self._reader.body, now_s, now_s + listener.request_timeout_s)
+        self._reader.body = b""
+        self._call = call
+        if head.unsupported_coding:
+            name = head.unsupported_coding.decode("latin-1")
+            self.answer_error(call, 415, f"content-encoding '{name}' is not supported: use gzip")
+            return
+        try:
+            model = listener.find_model(head.model, head.version)
+        except RequestError as error:
+            self.answer_error(call, HTTP_STATUS[error.kind], str(error))
+            return
+        model.submit(call)
+
+    def _serve_next(self) -> None:
+        """Goes on with what arrived while the last request was answered."""
+        if self._is_busy or self._is_refused or self.transport.is_closing():
+            return
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            self.transport.resume_reading()
+        try:
+            head = self._reader.resume()
+        except HttpError as error:
+            self._refuse(error)
+            return
+        if head is not None:
+            self._serve(head)
+        else:
+            self._on_partial(was_amid=False)
+
+    # Answers out.
+
+    def answer(self, call: HttpCall, body: bytes | memoryview, aux: int) -> None:
+        """Writes the response of an inference request. `aux`: length of its JSON part, or 0."""
+        head = call.head
+        if head.is_plain and not aux and not call.coding and head.keeps_alive:
+            prefix = self._listener.plain_prefix
+        else:
+            prefix = self._inference_prefix(call, aux)
+        size = len(body)
+        if size <= _JOIN_LIMIT_BYTES:
+            self.transport.write(b"".join((prefix, b"%d\r\n\r\n" % size, body)))
+        else:
+            self.transport.write(prefix + b"%d\r\n\r\n" % size)
+            self.transport.write(body)
+        if self._listener.observer is not None:
+            self._listener.observer.on_answer(call, 200, size)
+        self._call = None
+        self.finish(keeps_alive=head.keeps_alive)
+
+    def answer_error(self, call: HttpCall, status: int, message: str) -> None:
+        """Writes the error response of an inference request."""
+        self._listener.count_status(status)
+        body = error_body(message)
+        self.write_head(status, self._echoed_headers(call.head), len(body), call.head.keeps_alive)
+        self.transport.write(body)
+        if self._listener.observer is not None:
+            self._listener.observer.on_answer(call, status, len(body))
+        self._call = None
+        self.finish(keeps_alive=call.head.keeps_alive)
+
+    def _inference_prefix(self, call: HttpCall, aux: int) -> bytes:
+        lines = [self._listener.status_prefix]
+        if aux:
+            lines.append(
+                b"content-type: application/octet-stream\r\n"
+                b"inference-header-content-length: %d\r\n" % aux
+            )
+        else:
+            lines.append(b"content-type: application/json\r\n")
+        if call.coding:
+            name = _CODING_NAMES[ContentCoding(call.coding)]
+            lines.append(b"content-encoding: " + name + b"\r\nvary: accept-encoding\r\n")
+        for name, value in self._echoed_headers(call.head):
+            lines.append(name + b": " + value + b"\r\n")
+        if not call.head.keeps_alive or self._listener.is_draining:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"content-length: ")
+        return b"".join(lines)
+
+    def _echoed_headers(self, head: RequestHead) -> list[tuple[bytes, bytes]]:
+        headers = [(b"content-type", b"application/json")] if not head.model else []
+        if head.request_id:
+            headers.append((b"x-request-id", head.request_id))
+        return headers
+
+    def write_head(
+        self,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        content_length: int | None,
+        keeps_alive: bool,
+    ) -> None:
+        """Writes a response head; None as the length means that chunks follow."""
+        lines = [b"HTTP/1.1 %d %b\r\ndate: %b\r\n" % (status, phrase(status), self._listener.date)]
+        names = {name for name, _ in headers}
+        if b"content-type" not in names and status >= 400:
+            lines.append(b"content-type: application/json\r\n")
+        if status in RETRY_AFTER_S and b"retry-after" not in names:
+            lines.append(b"retry-after: %d\r\n" % RETRY_AFTER_S[status])
+        for name, value in headers:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if content_length is None:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        elif b"content-length" not in names:
+            lines.append(b"content-length: %d\r\n" % content_length)
+        if not keeps_alive or self._listener.is_draining:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self.transport.write(b"".join(lines))
+
+    async def wait_drained(self) -> None:
+        """Returns when the client has read enough for more to be written."""
+        if self._drained is not None:
+            await self._drained.wait()
+
+    def finish(self, *, keeps_alive: bool) -> None:
+        """The answer is written: the connection is free for its next request, or closes."""
+        self._is_busy = False
+        self._task = None
+        self.since_s = self._listener.now()
+        if not keeps_alive or self._listener.is_draining:
+            self.transport.close()
+        elif self._reader.buffered or self._is_reading_paused:
+            self._listener.call_soon(self._serve_next)
+
+    def _refuse(self, error: HttpError) -> None:
+        """Answers what is no request at all, and lets go of the connection.
+
+        Closing at once could destroy the answer on its way, so what the client still sends
+        is read and dropped for a moment.
+        """
+        self._is_refused = True
+        self._listener.count_status(error.status)
+        body = error_body(error.message)
+        self.write_head(error.status, [], len(body), keeps_alive=False)
+        self.transport.write(body)
+        self.since_s = self._listener.now()
+        self._reader = RequestReader(self._listener.heads, 0)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # What the listener's sweep calls.
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is being read or answered."""
+        return not self._is_busy and not self._reader.is_amid_request
+
+    def check_time(self, now_s: float) -> None:
+        """Closes the connection if its present state has lasted too long."""
+        lasted_s = now_s - self.since_s
+        settings = self._listener.settings
+        if self._is_refused:
+            if lasted_s > LINGER_S:
+                self.transport.abort()
+        elif self._is_busy:
+            if self._drained is not None and lasted_s > settings.request_timeout * 2:
+                self.transport.abort()
+        elif self._reader.is_amid_request:
+            if lasted_s > settings.request_timeout + self._reader.buffered / MIN_BODY_RATE:
+                self._refuse(HttpError(408, "the request did not arrive in time: send it again"))
+        elif self._drained is not None and lasted_s > settings.request_timeout:
+            self.transport.abort()
+        elif lasted_s > settings.idle_timeout:
+            self.transport.close()
+
+
+def error_body(message: str) -> bytes:
+    """The body of an error in every REST protocol here."""
+    return json.dumps({"error": message}, ensure_ascii=False).encode(errors="replace")
+
+
+def phrase(status: int) -> bytes:
+    """The reason phrase of a status."""
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b"Unknown"

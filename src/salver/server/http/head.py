@@ -1,0 +1,252 @@
+"""A request's head: parsed by httptools once, and remembered by its bytes.
+
+A client on a kept-alive connection sends the same head again and again. What a head means
+depends on nothing but its bytes, so `HeadCache` answers with the object made the first
+time. Knows which paths are inference routes; refuses to know anything about models.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from salver.protocol.frame import ContentCoding
+from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
+
+CHUNKED = -1
+"""As `RequestHead.content_length`: the body comes in chunks."""
+
+_INFER_ROUTE = re.compile(
+    rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?:predict"
+)
+_CODINGS = {b"gzip": ContentCoding.GZIP, b"x-gzip": ContentCoding.GZIP, b"deflate": ContentCoding.DEFLATE}
+_MAX_CACHED_HEAD_BYTES = 2048
+
+
+class HttpError(Exception):
+    """A request that is answered here and now, after which the connection closes."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class RequestHead:
+    """What the gateway needs to know of a head; immutable once made.
+
+    `model` is empty unless the request is an inference POST; then `codec` and `aux` say how
+    the worker is to read the body. `is_plain` heads carry nothing that needs a second look.
+    """
+
+    __slots__ = (
+        "accepts",
+        "aux",
+        "codec",
+        "coding",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "is_plain",
+        "keeps_alive",
+        "method",
+        "model",
+        "path",
+        "query",
+        "request_id",
+        "tag",
+        "target",
+        "traceparent",
+        "unsupported_coding",
+        "version",
+    )
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.method = b""
+        self.target = b""
+        self.path = b""
+        self.query = b""
+        self.content_length = 0
+        self.keeps_alive = True
+        self.expects_continue = False
+        self.coding = ContentCoding.IDENTITY
+        self.accepts = ContentCoding.IDENTITY
+        self.unsupported_coding = b""
+        self.request_id = b""
+        self.traceparent = b""
+        self.model = ""
+        self.version = ""
+        self.codec = 0
+        self.aux = 0
+        self.tag = 0
+        self.is_plain = False
+
+
+class HeadParser:
+    """Feeds httptools a head and keeps what it calls back with."""
+
+    def __init__(self) -> None:
+        self.head = RequestHead()
+        self._has_head = False
+        self._http = httptools.HttpRequestParser(self)
+
+    # The names of the next three methods are httptools'.
+    def on_url(self, url: bytes) -> None:
+        self.head.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.head.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._has_head = True
+
+    def parse(self, raw: bytes) -> RequestHead:
+        """The meaning of a whole head. Raises `HttpError`."""
+        self._feed(raw)
+        return self._finish()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._http.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return
+        except httptools.HttpParserError as error:
+            raise HttpError(400, f"malformed HTTP request: {error}") from error
+
+    def _finish(self) -> RequestHead:
+        if not self._has_head:
+            raise HttpError(400, "malformed HTTP request: the head has no end")
+        head = self.head
+        head.method = self._http.get_method()
+        head.keeps_alive = self._http.should_keep_alive()
+        path, _, query = head.target.partition(b"?")
+        head.path, head.query = path, query
+        for name, value in head.headers:
+            reader = _HEADER_READERS.get(name)
+            if reader is not None:
+                reader(head, value)
+        _read_route(head)
+        head.tag = head.codec | int(head.coding) << 8 | int(head.accepts) << 16
+        head.is_plain = bool(
+            head.model
+            and head.content_length >= 0
+            and not head.expects_continue
+            and not head.request_id
+            and not head.traceparent
+            and not head.unsupported_coding
+        )
+        return head
+
+
+class HeadCache:
+    """Heads by their bytes; bounded, and emptied when full (a flood of new heads is cheap)."""
+
+    def __init__(self, max_heads: int = 4096) -> None:
+        self._max_heads = max_heads
+        self._heads: dict[bytes, RequestHead] = {}
+        self.get = self._heads.get
+
+    def put(self, raw: bytes, head: RequestHead) -> None:
+        """Remembers the head unless it is large or one of a kind."""
+        if len(raw) > _MAX_CACHED_HEAD_BYTES or head.traceparent or head.request_id:
+            return
+        if len(self._heads) >= self._max_heads:
+            self._heads.clear()
+        self._heads[raw] = head
+
+
+def _read_route(head: RequestHead) -> None:
+    if head.method != b"POST":
+        return
+    match = _INFER_ROUTE.fullmatch(head.path)
+    if match is None:
+        return
+    v2_model, v2_version, v1_model, v1_version = match.groups()
+    try:
+        if v2_model is not None:
+            head.codec = int(Codec.V2_JSON)
+            head.model = unquote_to_bytes(v2_model).decode()
+            head.version = unquote_to_bytes(v2_version or b"").decode()
+        else:
+            head.codec = int(Codec.V1_JSON)
+            head.model = unquote_to_bytes(v1_model).decode()
+            head.version = unquote_to_bytes(v1_version or b"").decode()
+    except UnicodeDecodeError as error:
+        raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
+
+
+def _read_content_length(head: RequestHead, value: bytes) -> None:
+    # httptools has refused anything but digits, and two lengths that differ.
+    if head.content_length != CHUNKED:
+        head.content_length = int(value)
+
+
+def _read_transfer_encoding(head: RequestHead, value: bytes) -> None:
+    if value.strip().lower() != b"chunked":
+        raise HttpError(501, f"transfer-encoding {value.decode('latin-1')!r} is not supported")
+    head.content_length = CHUNKED
+
+
+def _read_expect(head: RequestHead, value: bytes) -> None:
+    if value.strip().lower() != b"100-continue":
+        raise HttpError(417, f"expectation {value.decode('latin-1')!r} is not supported")
+    head.expects_continue = True
+
+
+def _read_json_length(head: RequestHead, value: bytes) -> None:
+    if not value.strip().isdigit() or len(value) > 12:
+        raise HttpError(
+            400,
+            f"Inference-Header-Content-Length is {value.decode('latin-1')!r}: "
+            "send the length of the JSON part in bytes",
+        )
+    head.aux = int(value) or RAW_BODY_AUX
+
+
+def _read_content_encoding(head: RequestHead, value: bytes) -> None:
+    name = value.strip().lower()
+    if name in _CODINGS:
+        head.coding = _CODINGS[name]
+    elif name not in (b"", b"identity"):
+        head.unsupported_coding = name
+
+
+def _read_accept_encoding(head: RequestHead, value: bytes) -> None:
+    head.accepts = accepted_coding(value)
+
+
+def accepted_coding(value: bytes) -> ContentCoding:
+    """The coding for an answer, by an Accept-Encoding header (RFC 9110, 12.5.3)."""
+    best = ContentCoding.IDENTITY
+    for part in value.lower().split(b","):
+        name, _, parameter = part.partition(b";")
+        coding = _CODINGS.get(name.strip())
+        if coding is None or parameter.replace(b" ", b"") in (b"q=0", b"q=0.0", b"q=0.00"):
+            continue
+        if coding is ContentCoding.GZIP:
+            return coding
+        best = coding
+    return best
+
+
+def _read_request_id(head: RequestHead, value: bytes) -> None:
+    head.request_id = value[:200]
+
+
+def _read_traceparent(head: RequestHead, value: bytes) -> None:
+    head.traceparent = value
+
+
+_HEADER_READERS = {
+    b"content-length": _read_content_length,
+    b"transfer-encoding": _read_transfer_encoding,
+    b"expect": _read_expect,
+    b"inference-header-content-length": _read_json_length,
+    b"content-encoding": _read_content_encoding,
+    b"accept-encoding": _read_accept_encoding,
+    b"x-request-id": _read_request_id,
+    b"traceparent": _read_traceparent,
+}

@@ -1,0 +1,162 @@
+"""The metrics of one served model: what the engine touches, and their names.
+
+One `ModelMetrics` per model and version, made when the model is added. The attributes are
+public so that the request path can say `metrics.requests.value += 1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from salver.errors import ErrorKind
+from salver.telemetry.registry import Counter, Gauge, Histogram, Registry
+
+DURATION_BOUNDS_S: tuple[float, ...] = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+SIZE_BOUNDS: tuple[float, ...] = tuple(float(1 << power) for power in range(14))
+
+_FAILURES = tuple(kind for kind in ErrorKind if kind is not ErrorKind.OK)
+
+
+class Arrived(Protocol):
+    """Anything that knows when it came, on the clock of `now_s`."""
+
+    arrived_s: float
+
+
+class ModelMetrics:
+    """The numbers of one version of one model. Durations in seconds, sizes in bytes.
+
+    For every request: `requests.value += 1`, then `observe_queue_time(seconds)` (or
+    `observe_queue_times`) as it leaves the queue and `observe_latency(seconds)` as it is
+    answered; for every batch, `observe_batch`. `in_flight` and `queued` are gauges to add to
+    and take from.
+    """
+
+    __slots__ = (
+        "_errors",
+        "batch_requests",
+        "batch_rows",
+        "batches",
+        "compute_duration",
+        "in_flight",
+        "load_duration",
+        "memory_bytes",
+        "observe_latency",
+        "observe_queue_time",
+        "queue_duration",
+        "queued",
+        "ready",
+        "refused",
+        "request_duration",
+        "requests",
+        "retries",
+        "worker_restarts",
+    )
+
+    def __init__(self, registry: Registry, model: str, version: str) -> None:
+        self._bind_requests(registry, {"model": model, "version": version})
+        self._bind_batches(registry, {"model": model, "version": version})
+        self._bind_life(registry, {"model": model, "version": version})
+
+    def _bind_requests(self, registry: Registry, of: dict[str, str]) -> None:
+        counter = registry.counter
+        self.requests: Counter = counter(
+            "salver_requests_total", "Inference requests received, refused ones included.", **of
+        )
+        self._errors: tuple[Counter, ...] = tuple(
+            counter(
+                "salver_request_errors_total",
+                "Inference requests answered with an error, by reason.",
+                **of,
+                reason=kind.reason,
+            )
+            for kind in _FAILURES
+        )
+        self.refused: Counter = counter(
+            "salver_requests_refused_total", "Requests refused before they were queued.", **of
+        )
+        self.retries: Counter = counter(
+            "salver_request_retries_total", "Requests sent again after a worker died.", **of
+        )
+        self.in_flight: Gauge = registry.gauge(
+            "salver_requests_in_flight", "Requests with a worker now.", merge="sum", **of
+        )
+        self.queued: Gauge = registry.gauge(
+            "salver_requests_queued", "Requests waiting for a worker now.", merge="sum", **of
+        )
+        self.request_duration: Histogram = registry.histogram(
+            "salver_request_duration_seconds",
+            "Seconds from a request's arrival to its answer.",
+            DURATION_BOUNDS_S,
+            **of,
+        )
+        self.queue_duration: Histogram = registry.histogram(
+            "salver_queue_duration_seconds",
+            "Seconds that a request waited for a worker.",
+            DURATION_BOUNDS_S,
+            **of,
+        )
+        # Bound methods rather than methods: the request path saves a call.
+        self.observe_latency: Callable[[float], None] = self.request_duration.observe
+        self.observe_queue_time: Callable[[float], None] = self.queue_duration.observe
+
+    def _bind_batches(self, registry: Registry, of: dict[str, str]) -> None:
+        self.batches: Counter = registry.counter(
+            "salver_batches_total", "Batches that workers have answered.", **of
+        )
+        self.compute_duration: Histogram = registry.histogram(
+            "salver_compute_duration_seconds",
+            "Seconds that a worker took for a batch: decode, predict, encode.",
+            DURATION_BOUNDS_S,
+            **of,
+        )
+        self.batch_rows: Histogram = registry.histogram(
+            "salver_batch_rows", "Rows in a batch.", SIZE_BOUNDS, **of
+        )
+        self.batch_requests: Histogram = registry.histogram(
+            "salver_batch_requests", "Requests in a batch.", SIZE_BOUNDS, **of
+        )
+
+    def _bind_life(self, registry: Registry, of: dict[str, str]) -> None:
+        self.ready: Gauge = registry.gauge(
+            "salver_model_ready", "1 if the model answers requests, else 0.", merge="min", **of
+        )
+        self.load_duration: Gauge = registry.gauge(
+            "salver_model_load_duration_seconds",
+            "Seconds that the last load took, warm-up included.",
+            merge="max",
+            **of,
+        )
+        self.memory_bytes: Gauge = registry.gauge(
+            "salver_model_memory_bytes", "Memory of the model's workers.", merge="sum", **of
+        )
+        self.worker_restarts: Counter = registry.counter(
+            "salver_worker_restarts_total", "Workers started again after they died.", **of
+        )
+
+    def observe_queue_times(self, now_s: float, calls: Iterable[Arrived]) -> None:
+        """These calls leave the queue now."""
+        observe = self.observe_queue_time
+        for call in calls:
+            observe(now_s - call.arrived_s)
+
+    def observe_batch(self, requests: int, rows: int, compute_s: float) -> None:
+        """A worker answered a batch."""
+        self.batches.value += 1
+        self.batch_requests.observe(requests)
+        self.batch_rows.observe(rows)
+        self.compute_duration.observe(compute_s)
+
+    def count_error(self, kind: ErrorKind, times: int = 1) -> None:
+        """Requests were answered with an error; `OK` is none."""
+        if kind:
+            self._errors[kind - 1].value += times
+
+    def count_refusal(self, kind: ErrorKind) -> None:
+        """A request was turned away before the queue: an error, and a refusal."""
+        self.refused.value += 1
+        self.count_error(kind)
