@@ -9,39 +9,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from salver import __version__
 from salver.artifacts.layout import ModelTarget, discover
 from salver.backends.local.catalog import LocalCatalog
 from salver.errors import LoadFailed, StartupError
 from salver.server.http.listener import HttpListener
+from salver.server.http.observe import RequestObserver
 from salver.settings import ServeSettings
 from salver.telemetry import logs
 from salver.telemetry.process import ProcessRef, process_families, read_usages
 from salver.telemetry.registry import Registry
 from salver.telemetry.snapshot import merge, render
 
+if TYPE_CHECKING:
+    from salver.telemetry.otlp import SpanSink
+
 logger = logging.getLogger("salver.server")
+
+_SPAN_FLUSH_S = 5.0
 
 Announce = Callable[["Running"], None]
 
 
+@dataclass(frozen=True)
 class Running:
-    """A server that is up, for whoever announces it."""
+    """A server that is up, for whoever announces it. `grpc_port` is -1 if gRPC is off."""
 
-    def __init__(
-        self, catalog: LocalCatalog, settings: ServeSettings, http_port: int, grpc_port: int
-    ) -> None:
-        self.catalog = catalog
-        self.settings = settings
-        self.http_port = http_port
-        self.grpc_port = grpc_port
-        """-1 if gRPC is off."""
+    catalog: LocalCatalog
+    settings: ServeSettings
+    http_port: int
+    grpc_port: int
 
 
 def serve(targets: Sequence[str], settings: ServeSettings, announce: Announce) -> int:
@@ -92,25 +98,29 @@ async def _serve(
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, _stop_or_exit, stop)
     catalog.start_checks()
-    http = await _start_http(catalog, settings, registry)
+    spans = _span_sink(settings)
+    http = await _start_http(catalog, settings, registry, spans)
     grpc = await _start_grpc(catalog, settings, registry)
     stopping = loop.create_task(stop.wait())
     loading = loop.create_task(_load(catalog, found))
     await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
-        announce(Running(catalog, settings, http.port, grpc.port if grpc else -1))
+        ports = (http.port, grpc.port if grpc is not None else -1)
+        announce(Running(catalog, settings, *ports))
         await stopping
     loading.cancel()
     logger.info("draining: no new requests, open ones have %g s", settings.drain_timeout)
-    started_s = time.monotonic()
+    drain_started_s = time.monotonic()
     drains: list[Any] = [http.drain(settings.drain_timeout)]
     if grpc is not None:
         drains.append(grpc.drain(settings.drain_timeout))
     await asyncio.gather(catalog.drain(settings.drain_timeout), *drains)
     if grpc is not None:
         await grpc.stop()
-    logger.info("stopped after %.1f s", time.monotonic() - started_s)
+    if spans is not None:
+        await loop.run_in_executor(None, spans.close, _SPAN_FLUSH_S)
+    logger.info("stopped after %.1f s", time.monotonic() - drain_started_s)
     return 0
 
 
@@ -134,7 +144,7 @@ async def _load(catalog: LocalCatalog, found: Sequence[ModelTarget]) -> None:
 
 
 async def _start_http(
-    catalog: LocalCatalog, settings: ServeSettings, registry: Registry
+    catalog: LocalCatalog, settings: ServeSettings, registry: Registry, spans: SpanSink | None
 ) -> HttpListener:
     from salver.server.rest.app import build_app
 
@@ -151,9 +161,34 @@ async def _start_http(
         ).value += 1
 
     app = build_app(catalog, settings, render_metrics=render_metrics)
-    listener = HttpListener(catalog, app, settings, count_status=count_status)
+    listener = HttpListener(
+        catalog, app, settings, count_status=count_status, observer=_observer(settings, spans)
+    )
     await listener.start()
     return listener
+
+
+def _span_sink(settings: ServeSettings) -> SpanSink | None:
+    if not settings.otlp_endpoint:
+        return None
+    from salver.telemetry.otlp import SpanSink, otlp_exporter
+
+    sink = SpanSink(otlp_exporter(settings.otlp_endpoint, service="salver", version=__version__))
+    sink.start()
+    return sink
+
+
+def _observer(settings: ServeSettings, spans: SpanSink | None) -> RequestObserver | None:
+    """None, and with it no cost at all, unless requests are to be logged or traced."""
+    if not settings.log_requests and spans is None:
+        return None
+    return RequestObserver(
+        access_log=logging.getLogger(logs.ACCESS_LOGGER) if settings.log_requests else None,
+        spans=spans,
+        sample=settings.trace_sample,
+        random_bits=random.SystemRandom().getrandbits,
+        now_ns=time.time_ns,
+    )
 
 
 async def _start_grpc(catalog: LocalCatalog, settings: ServeSettings, registry: Registry) -> Any:

@@ -18,7 +18,20 @@ from salver.artifacts.recognise import Recognised, recognise
 from salver.errors import ArtifactError, UnrecognisedArtifact
 
 MODEL_SUFFIXES = frozenset(
-    [".joblib", ".pkl", ".pickle", ".skops", ".json", ".ubj", ".bst", ".model", ".txt", ".lgb", ".onnx", ".py"]
+    {
+        ".bst",
+        ".joblib",
+        ".json",
+        ".lgb",
+        ".model",
+        ".onnx",
+        ".pickle",
+        ".pkl",
+        ".py",
+        ".skops",
+        ".txt",
+        ".ubj",
+    }
 )
 """What counts as a model inside a folder; a file named by the user may be called anything."""
 

@@ -1,106 +1,142 @@
 """What `salver serve` prints once it is up: models, addresses and a `curl` line that works.
 
-Rendering is pure; `announce` alone writes. With JSON logs the same facts are one JSON line.
+Rendering is pure; `announce` alone writes. With JSON logs the same facts are one log line.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
-from salver.inference.announcement import AnnouncedModel, Announcement
-from salver.inference.example import example_body
-from salver.inference.metadata import ANY_DIMENSION, TensorMetadata
+import msgspec
 
-_MOST_VALUES_SHOWN = 64
-"""A longer example is made by a Python one-liner, so that the line can still be copied."""
+from salver.inference.metadata import ANY_DIMENSION, ModelMetadata, TensorMetadata
+from salver.server.rest import sample
+from salver.settings import ServeSettings
+from salver.telemetry.logs import log_event
+
+if TYPE_CHECKING:
+    from salver.backends.local.model import LocalModel
+    from salver.bootstrap import Running
+
+logger = logging.getLogger("salver.server")
+
 _MOST_INPUTS_SHOWN = 3
-_ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+_REACHED_AS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where this machine reaches a server that listens on all its addresses."""
 
 
-def announce(up: Announcement, log_format: str) -> None:
-    """Prints the announcement on stdout, in the form that suits the logs."""
-    print(as_json(up) if log_format == "json" else as_text(up), file=sys.stdout, flush=True)
+class ModelFacts(msgspec.Struct, frozen=True):
+    """One version of a model. Without `metadata` it is not served, and `failure` says why."""
+
+    name: str
+    version: str
+    runtime: str
+    metadata: ModelMetadata | None
+    ready_s: float = 0.0
+    failure: str = ""
 
 
-def as_text(up: Announcement) -> str:
+class ServerFacts(msgspec.Struct, frozen=True):
+    """A server that is up; ports are those it got. `grpc_port` is -1 where gRPC is off."""
+
+    models: tuple[ModelFacts, ...]
+    host: str
+    http_port: int
+    grpc_port: int
+    tls_cert: str = ""
+
+
+def announce(running: Running) -> None:
+    """Prints what runs, on stdout, or logs it if the logs are JSON."""
+    facts = facts_of(running)
+    if running.settings.log_format == "json":
+        log_event(logger, logging.INFO, "serving", **log_fields(facts))
+    else:
+        print(as_text(facts), flush=True)
+
+
+def facts_of(running: Running) -> ServerFacts:
+    """What the banner says of a server."""
+    settings: ServeSettings = running.settings
+    return ServerFacts(
+        models=tuple(_model_facts(model) for model in running.catalog.models()),
+        host=settings.host,
+        http_port=running.http_port,
+        grpc_port=running.grpc_port,
+        tls_cert=settings.tls_cert,
+    )
+
+
+def _model_facts(model: LocalModel) -> ModelFacts:
+    runtime = model.order.runtime if model.order else ""
+    if model.report is None or not model.is_ready:
+        return ModelFacts(model.name, model.version, runtime, None, failure=model.status.reason)
+    ready_s = model.report.load_s + model.report.warmup_s
+    return ModelFacts(model.name, model.version, runtime, model.report.metadata, ready_s)
+
+
+def as_text(facts: ServerFacts) -> str:
     """The banner for a person."""
-    http = http_url(up)
-    lines = ["", *_table([_row(model) for model in up.models]), ""]
-    lines += [f"  http     {http}"]
-    if up.grpc_port >= 0:
-        lines += [f"  grpc     {_authority(up.host, up.grpc_port)}"]
+    http = http_url(facts)
+    lines = ["", *_table([_row(model) for model in facts.models]), "", f"  http     {http}"]
+    if facts.grpc_port >= 0:
+        lines += [f"  grpc     {_authority(facts.host, facts.grpc_port)}"]
     lines += [f"  docs     {http}/docs", f"  metrics  {http}/metrics", ""]
-    served = [model for model in up.models if model.metadata is not None]
-    if served:
-        lines += ["Try it:", f"  {curl_line(up, served[0])}", ""]
+    line = curl_line(facts)
+    if line:
+        lines += ["Try it:", f"  {line}", ""]
     return "\n".join([*lines, "Ctrl-C stops it."])
 
 
-def as_json(up: Announcement) -> str:
-    """The banner as one log line."""
-    fields: dict[str, Any] = {
-        "level": "info",
-        "event": "serving",
-        "http": http_url(up),
-        "grpc": _authority(up.host, up.grpc_port) if up.grpc_port >= 0 else None,
-        "models": [_model_fields(model) for model in up.models],
-    }
-    return json.dumps(fields)
+def log_fields(facts: ServerFacts) -> dict[str, Any]:
+    """The banner as the fields of one log line."""
+    grpc = _authority(facts.host, facts.grpc_port) if facts.grpc_port >= 0 else None
+    models = [_model_fields(model) for model in facts.models]
+    return {"http": http_url(facts), "grpc": grpc, "models": models, "try": curl_line(facts)}
 
 
-def http_url(up: Announcement) -> str:
+def http_url(facts: ServerFacts) -> str:
     """The base URL that reaches the server from this machine."""
-    return f"{'https' if up.tls_cert else 'http'}://{_authority(up.host, up.http_port)}"
+    scheme = "https" if facts.tls_cert else "http"
+    return f"{scheme}://{_authority(facts.host, facts.http_port)}"
 
 
-def curl_line(up: Announcement, model: AnnouncedModel) -> str:
-    """A shell command that gets a prediction; `model` has metadata."""
-    if model.metadata is None:
-        raise ValueError(f"model {model.name} is not served: {model.failure}")
-    body = example_body(model.metadata)
-    url = f"{http_url(up)}/v2/models/{quote(model.name, safe='')}/infer"
-    trust = f"--cacert {shlex.quote(up.tls_cert)} " if up.tls_cert else ""
-    post = f"curl -s {trust}{shlex.quote(url)} -H 'Content-Type: application/json'"
-    if any(len(tensor["data"]) > _MOST_VALUES_SHOWN for tensor in body["inputs"]):
-        program = f"import json; print(json.dumps({_expression(body)}))"
-        return f"python3 -c {shlex.quote(program)} | {post} -d @-"
-    return f"{post} -d {shlex.quote(json.dumps(body))}"
-
-
-def _expression(body: dict[str, Any]) -> str:
-    """The body as Python source, its long tensors as one value repeated."""
-    tensors = []
-    for tensor in body["inputs"]:
-        data = tensor["data"]
-        source = repr(data) if len(data) <= _MOST_VALUES_SHOWN else f"[{data[0]!r}] * {len(data)}"
-        rest = {key: value for key, value in tensor.items() if key != "data"}
-        tensors.append(f"{{**{rest!r}, 'data': {source}}}")
-    return f"{{'inputs': [{', '.join(tensors)}]}}"
+def curl_line(facts: ServerFacts) -> str:
+    """A shell command that gets a prediction from the first model; empty if none is served."""
+    for model in facts.models:
+        if model.metadata is not None:
+            line = sample.curl_line(model.name, model.metadata, http_url(facts))
+            trust = f"curl --cacert {shlex.quote(facts.tls_cert)}" if facts.tls_cert else "curl"
+            return trust + line.removeprefix("curl")
+    return ""
 
 
 def _authority(host: str, port: int) -> str:
-    reachable = _ANY_ADDRESS.get(host, host)
-    return f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
+    reached = _REACHED_AS.get(host, host)
+    return f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
 
 
 _HEADER = ("model", "version", "runtime", "inputs", "")
 
 
-def _row(model: AnnouncedModel) -> Sequence[str]:
+def _row(model: ModelFacts) -> Sequence[str]:
     if model.metadata is None:
-        state = f"FAILED: {model.failure}"
-        return (model.name, model.version, model.runtime, "", state)
+        return (model.name, model.version, model.runtime, "", f"FAILED: {model.failure}")
     state = f"ready in {model.ready_s:.2f} s"
-    inputs = _inputs(model.metadata.inputs)
-    return (model.name, model.version, _runtime(model), inputs, state)
+    return (model.name, model.version, _runtime(model), _inputs(model.metadata.inputs), state)
 
 
-def _runtime(model: AnnouncedModel) -> str:
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in (_HEADER, *rows)) for column in range(4)]
+    for row in (_HEADER, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
+        yield "  " + "  ".join([*cells, row[4]]).rstrip()
+
+
+def _runtime(model: ModelFacts) -> str:
     version = model.metadata.framework_version if model.metadata else ""
     return f"{model.runtime} {version}".strip()
 
@@ -118,14 +154,7 @@ def _input(tensor: TensorMetadata) -> str:
     return f"{tensor.name} {tensor.datatype}[{', '.join(sizes)}]"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in (_HEADER, *rows)) for column in range(4)]
-    for row in (_HEADER, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        yield "  " + "  ".join([*cells, row[4]]).rstrip()
-
-
-def _model_fields(model: AnnouncedModel) -> dict[str, Any]:
+def _model_fields(model: ModelFacts) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": model.name, "version": model.version}
     if model.metadata is None:
         return {**fields, "runtime": model.runtime, "failure": model.failure}

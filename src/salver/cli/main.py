@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salver.cli import parser
@@ -51,7 +52,7 @@ def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     from salver import bootstrap
     from salver.cli.banner import announce
 
-    return bootstrap.serve(targets, settings, lambda up: announce(up, settings.log_format))
+    return bootstrap.serve(targets, settings, announce)
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {"serve": _serve}
@@ -61,13 +62,11 @@ def _settings(
     flags: Mapping[str, Any], environ: Mapping[str, str], target_count: int
 ) -> ServeSettings:
     file = flags.get("config") or environ.get("SALVER_CONFIG") or ""
-    toml = read_toml(file or DEFAULT_FILE, is_required=bool(file))
-    return resolve(
-        flags, environ, toml, target_count=target_count, file=os.path.basename(file or DEFAULT_FILE)
-    )
+    toml = read_toml(Path(file or DEFAULT_FILE), is_required=bool(file))
+    return resolve(flags, environ, toml, target_count=target_count, file=file or DEFAULT_FILE)
 
 
-def read_toml(path: str, *, is_required: bool) -> dict[str, Any]:
+def read_toml(path: Path, *, is_required: bool) -> dict[str, Any]:
     """The keys of a settings file; none if the file is absent and nobody asked for it.
 
     Raises `SettingsError` for a file that cannot be read or is no TOML.
@@ -75,7 +74,7 @@ def read_toml(path: str, *, is_required: bool) -> dict[str, Any]:
     import tomllib
 
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
         if not is_required:

@@ -29,7 +29,7 @@ _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class _Rejected(ValueError):
+class _RejectedError(ValueError):
     """Why a value cannot be used; the caller adds which setting, and where it stands."""
 
 
@@ -80,7 +80,7 @@ def resolve(
         for place, raw in _given(setting, flags, environ, toml, file):
             try:
                 values.setdefault(setting.key, setting.parse(raw))
-            except _Rejected as rejected:
+            except _RejectedError as rejected:
                 problems.append(f"{place}: {rejected}")
     problems += _contradictions(values, target_count)
     if problems:
@@ -158,7 +158,7 @@ def _convert(raw: Any, default: Any, unit: Unit) -> Any:
     if isinstance(default, float):
         return _number(raw)
     if not isinstance(raw, str | Path):
-        raise _Rejected(f"{raw!r} is not text; write it in quotes")
+        raise _RejectedError(f"{raw!r} is not text; write it in quotes")
     if unit in (Unit.FILE, Unit.FOLDER):
         return type(default)(os.path.expanduser(raw))  # noqa: PTH111  # keeps str a str
     return str(raw)
@@ -166,18 +166,18 @@ def _convert(raw: Any, default: Any, unit: Unit) -> Any:
 
 def _check_range(value: Any, option: Option) -> None:
     if option.choices and value not in option.choices:
-        raise _Rejected(f"{value!r} is not one of {', '.join(option.choices)}")
+        raise _RejectedError(f"{value!r} is not one of {', '.join(option.choices)}")
     least, most = option.least, option.most
-    if least is not None and value < least or most is not None and value > most:
+    if (least is not None and value < least) or (most is not None and value > most):
         bounds = f"give {least:g} or more" if most is None else f"give {least:g} to {most:g}"
-        raise _Rejected(f"{value} is out of range; {bounds}")
+        raise _RejectedError(f"{value} is out of range; {bounds}")
 
 
 def _switch(raw: Any) -> bool:
     text = str(raw).lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    raise _Rejected(f"{raw!r} is neither true nor false")
+    raise _RejectedError(f"{raw!r} is neither true nor false")
 
 
 def _whole(raw: Any) -> int:
@@ -185,7 +185,7 @@ def _whole(raw: Any) -> int:
         return raw
     if isinstance(raw, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", raw):
         return int(raw)
-    raise _Rejected(f"{raw!r} is not a whole number")
+    raise _RejectedError(f"{raw!r} is not a whole number")
 
 
 def _number(raw: Any) -> float:
@@ -193,21 +193,21 @@ def _number(raw: Any) -> float:
         return float(raw)
     match = _QUANTITY.fullmatch(raw) if isinstance(raw, str) else None
     if match is None or match[2]:
-        raise _Rejected(f"{raw!r} is not a number")
+        raise _RejectedError(f"{raw!r} is not a number")
     return float(match[1])
 
 
 def _size(raw: Any) -> int:
     number, suffix = _quantity(raw, "a size", "bytes, or such as 512KiB, 64MiB, 2GB")
     if suffix not in _SIZES:
-        raise _Rejected(f"{raw!r} has an unknown unit; units are KiB, MiB, GiB, kB, MB, GB")
+        raise _RejectedError(f"{raw!r} has an unknown unit; units are KiB, MiB, GiB, kB, MB, GB")
     return int(number * _SIZES[suffix])
 
 
 def _duration(raw: Any) -> float:
     number, suffix = _quantity(raw, "a duration", "seconds, or such as 500ms, 30s, 2m")
     if suffix not in _SECONDS:
-        raise _Rejected(f"{raw!r} has an unknown unit; units are us, ms, s, m, h")
+        raise _RejectedError(f"{raw!r} has an unknown unit; units are us, ms, s, m, h")
     return number * _SECONDS[suffix]
 
 
@@ -216,7 +216,7 @@ def _quantity(raw: Any, what: str, instead: str) -> tuple[float, str]:
         return raw, ""
     match = _QUANTITY.fullmatch(raw) if isinstance(raw, str) else None
     if match is None or abs(float(match[1])) >= 1e18:
-        raise _Rejected(f"{raw!r} is not {what}; give {instead}")
+        raise _RejectedError(f"{raw!r} is not {what}; give {instead}")
     number = int(match[1]) if re.fullmatch(r"[+-]?\d+", match[1]) else float(match[1])
     return number, match[2].lower()
 

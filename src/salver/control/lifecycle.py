@@ -1,8 +1,8 @@
 """The life of a replica as a table, and how long a dead one waits to be started again. Pure.
 
-    STARTING --loaded--> READY --retired--> RETIRING --finished--> DEAD
-        |                  |                    |
-        '-- load failed ---+------ exited ------'-----> DEAD
+STARTING --loaded--> READY --retired--> RETIRING --finished--> DEAD
+    |                  |                    |
+    '-- load failed ---+------ exited ------'-----> DEAD
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ from salver.engine.call import Call
 from salver.errors import ErrorKind
 from salver.telemetry.metrics import ModelMetrics
 
-
 Clock = Callable[[], float]
 """A monotonic clock in seconds; not the loop's own, which ticks in milliseconds."""
 
@@ -182,9 +181,7 @@ class ModelQueue:
         self._is_pump_due = False
         while self._idle and self._waiting:
             now_s = self._clock()
-            delay_s = wait_s(
-                len(self._waiting), self._waiting[0].arrived_s, now_s, self._limits
-            )
+            delay_s = wait_s(len(self._waiting), self._waiting[0].arrived_s, now_s, self._limits)
             if delay_s > 0.0:
                 if not self._is_window_open:
                     self._is_window_open = True

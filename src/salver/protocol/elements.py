@@ -49,7 +49,7 @@ _FLOATING_TYPES = frozenset({float, int, NoneType})
 _ALLOWED_TYPES = MappingProxyType(
     {
         **{name: frozenset({int}) for name in _PACK_CODES},
-        **{name: _FLOATING_TYPES for name in _FLOATING},
+        **dict.fromkeys(_FLOATING, _FLOATING_TYPES),
         "BOOL": frozenset({bool}),
         "BYTES": frozenset({str, bytes}),
     }
@@ -77,7 +77,7 @@ def array_of_values(values: Sequence[Any], datatype: str, subject: str) -> Array
         values = [math.nan if value is None else value for value in values]
     array = np.empty(len(values), NUMPY_TYPES[datatype])
     try:
-        struct.pack_into(f"<{len(values)}{_PACK_CODES[datatype]}", array, 0, *values)
+        struct.pack_into(f"<{len(values)}{_PACK_CODES[datatype]}", array.data, 0, *values)
     except (struct.error, OverflowError) as error:
         raise InvalidInput(
             f"{subject} has a value outside the range of {datatype}: "
@@ -104,7 +104,7 @@ def _described(value: Any) -> str:
         return f"the string {value[:40]!r}"
     if isinstance(value, bool):
         return str(value).lower()
-    return "null" if value is None else f"the number {str(value)[:40]}"
+    return "null" if value is None else f"the number {_shown_number(value)}"
 
 
 def _byte_strings(values: Sequence[Any], has_text: bool, subject: str) -> Array:
@@ -153,9 +153,7 @@ def _next_level(
     return list(chain.from_iterable(rows))
 
 
-def _ragged(
-    found: int, size: int, axis: int, shape: tuple[int, ...], subject: str
-) -> InvalidInput:
+def _ragged(found: int, size: int, axis: int, shape: tuple[int, ...], subject: str) -> InvalidInput:
     return InvalidInput(
         f"{subject} has {found} entries on axis {axis} of its data, "
         f"its shape {shown(shape)} says {size}: make data and shape agree, rows equally long"
@@ -164,7 +162,13 @@ def _ragged(
 
 def shown(shape: Sequence[int]) -> str:
     """A shape as messages and clients write it, e.g. `[-1,4]`."""
-    return "[" + ",".join(map(str, shape)) + "]"
+    return "[" + ",".join(map(_shown_number, shape)) + "]"
+
+
+def _shown_number(number: float) -> str:
+    # Python refuses to write integers of more than a few thousand digits.
+    is_short = not isinstance(number, int) or number.bit_length() <= 128
+    return str(number) if is_short else "<too large>"
 
 
 def array_of_raw(blobs: Sequence[Blob], datatype: str, subject: str) -> Array:
@@ -192,11 +196,12 @@ def array_of_raw(blobs: Sequence[Blob], datatype: str, subject: str) -> Array:
 def check_raw_size(blob: Blob, datatype: str, shape: tuple[int, ...], subject: str) -> None:
     """Raises `InvalidInput` unless the blob is as long as datatype and shape say."""
     if datatype == "BYTES":
-        found = _count_byte_strings(blob, subject)
-        if found != math.prod(shape):
+        wanted = math.prod(shape)
+        found = _count_byte_strings(blob, wanted, subject)
+        if found != wanted:
             raise InvalidInput(
-                f"{subject} has {found} strings in its binary data, its shape {shown(shape)} "
-                f"needs {math.prod(shape)}: make data and shape agree"
+                f"{subject} has {'more' if found > wanted else found} strings in its binary "
+                f"data, its shape {shown(shape)} needs {wanted}: make data and shape agree"
             )
     elif len(blob) != math.prod(shape) * ELEMENT_SIZES[datatype]:
         raise InvalidInput(
@@ -206,9 +211,9 @@ def check_raw_size(blob: Blob, datatype: str, shape: tuple[int, ...], subject: s
         )
 
 
-def _count_byte_strings(blob: Blob, subject: str) -> int:
+def _count_byte_strings(blob: Blob, most: int, subject: str) -> int:
     count, position, size = 0, 0, len(blob)
-    while position < size:
+    while position < size and count <= most:
         position = _end_of_string(blob, position, subject)
         count += 1
     return count

@@ -51,6 +51,9 @@ class ContentCoding(IntEnum):
     DEFLATE = 2
 
 
+Data = bytes | memoryview
+
+
 class Item(NamedTuple):
     """One row of a frame's table with its bytes: (codec or status, aux, body)."""
 
@@ -60,7 +63,10 @@ class Item(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A frame without its items: `table` is a flat (tag, aux, length, tag, ...) tuple."""
+    """A frame taken apart: `table` is a flat (tag, aux, length, tag, ...) tuple.
+
+    `data` is the whole frame; its items begin at `offset` unless they are shared.
+    """
 
     batch_id: int
     kind: int
@@ -69,17 +75,28 @@ class Frame(NamedTuple):
     rows: int
     runs: int
     table: tuple[int, ...]
-    payload: memoryview
+    data: Data
+    offset: int
 
-    def bodies(self, shared: memoryview | None = None) -> list[memoryview]:
-        """The items' bytes, views into the frame or into the shared memory given."""
-        source = shared if self.is_shared and shared is not None else self.payload
-        views = []
-        offset = 0
+    def bodies(self) -> list[Data]:
+        """The items of a frame that is not shared: bytes of bytes, views of a view."""
+        return self._slices(self.data, self.offset)
+
+    def shared_bodies(self, shared: memoryview) -> list[Data]:
+        """The items of a shared frame, as views of its memory."""
+        return self._slices(shared, 0)
+
+    @property
+    def shared_size(self) -> int:
+        """Bytes that the items of a shared frame take."""
+        return sum(self.table[2::3])
+
+    def _slices(self, source: Data, offset: int) -> list[Data]:
+        slices: list[Data] = []
         for length in self.table[2::3]:
-            views.append(source[offset : offset + length])
+            slices.append(source[offset : offset + length])
             offset += length
-        return views
+        return slices
 
 
 @lru_cache(maxsize=1024)
@@ -145,8 +162,8 @@ def _parse(data: bytes | memoryview, *, has_facts: bool) -> Frame:
         compute_ns, rows, runs = REPLY_FACTS.unpack_from(data, offset)
         offset += REPLY_FACTS.size
     table = _table_struct(items).unpack_from(data, offset)
-    payload = memoryview(data)[offset + items * ROW_SIZE :]
-    return Frame(batch_id, kind, bool(flags & SHARED), compute_ns, rows, runs, table, payload)
+    offset += items * ROW_SIZE
+    return Frame(batch_id, kind, bool(flags & SHARED), compute_ns, rows, runs, table, data, offset)
 
 
 class FrameSplitter:

@@ -110,6 +110,8 @@ def layout_of(request: WireRequest, model: ModelIdentity) -> Layout:
         slots = _input_slots(request.inputs, model)
     else:
         slots = _free_slots(request.inputs, model)
+    if not slots:
+        raise InvalidInput(f"the request to model {model.name!r} has no inputs: send one or more")
     is_alone = not metadata.batchable or any(needs_decoding(slot.content_type) for slot in slots)
     if metadata.batchable:
         _check_rows(slots, request.inputs, model)
@@ -181,9 +183,7 @@ def _check_extent(shape: tuple[int, ...], subject: str) -> None:
         )
 
 
-def _is_by_column(
-    request: WireRequest, metadata: ModelMetadata, content_type: str | None
-) -> bool:
+def _is_by_column(request: WireRequest, metadata: ModelMetadata, content_type: str | None) -> bool:
     columns = metadata.column_names
     if not columns:
         return False
@@ -210,9 +210,7 @@ def _is_matrix_in_columns(request: WireRequest, metadata: ModelMetadata) -> bool
     )
 
 
-def _check_joined(
-    slots: tuple[Slot, ...], spec: TensorMetadata, model: ModelIdentity
-) -> None:
+def _check_joined(slots: tuple[Slot, ...], spec: TensorMetadata, model: ModelIdentity) -> None:
     if spec.shape[1] not in (-1, len(slots)):
         raise InvalidInput(
             f"model {model.name!r} takes {spec.shape[1]} columns, the request has {len(slots)}: "
@@ -252,8 +250,6 @@ def _column_slots(inputs: Sequence[WireTensor], model: ModelIdentity) -> tuple[S
 def _free_slots(
     inputs: Sequence[WireTensor], model: ModelIdentity, *, as_columns: bool = False
 ) -> tuple[Slot, ...]:
-    if not inputs:
-        raise InvalidInput(f"the request to model {model.name!r} has no inputs: send one or more")
     return tuple(
         Slot(
             index,
@@ -301,9 +297,7 @@ def _check_names(
     )
 
 
-def _input_slot(
-    index: int, spec: TensorMetadata, tensor: WireTensor, model: ModelIdentity
-) -> Slot:
+def _input_slot(index: int, spec: TensorMetadata, tensor: WireTensor, model: ModelIdentity) -> Slot:
     subject = input_subject(tensor.name, model)
     if tensor.datatype != spec.datatype and tensor.datatype not in spec.accepts:
         wanted = ", ".join(dict.fromkeys((spec.datatype, *spec.accepts)))
@@ -350,9 +344,7 @@ def _check_rows(
             )
 
 
-def _checked_outputs(
-    outputs: Sequence[WireOutput] | None, model: ModelIdentity
-) -> tuple[str, ...]:
+def _checked_outputs(outputs: Sequence[WireOutput] | None, model: ModelIdentity) -> tuple[str, ...]:
     if not outputs:
         return ()
     known = [spec.name for spec in model.metadata.outputs]

@@ -42,9 +42,7 @@ def group_key(request: WireRequest, model: ModelIdentity) -> Hashable | None:
     return None if layout.is_alone else layout
 
 
-def assemble(
-    requests: list[WireRequest], model: ModelIdentity
-) -> tuple[InferRequest, list[int]]:
+def assemble(requests: list[WireRequest], model: ModelIdentity) -> tuple[InferRequest, list[int]]:
     """Stacks requests of one group on axis 0, and says how many rows each has.
 
     Raises `InvalidInput` if a value does not fit its datatype or its shape.
@@ -129,21 +127,17 @@ def _shaped(slot: Slot, array: Array, total: int, last_shape: tuple[int, ...]) -
 
 def _check_nan(tensor: Tensor, subject: str) -> None:
     flat = tensor.data.ravel()
-    # The product with itself is far cheaper than asking each element, and not finite if
-    # any element is not.
-    if flat.dtype.kind != "f" or np.isfinite(flat.dot(flat)):
+    # A minimum is NaN as soon as one element is, and costs no array of its own.
+    if flat.dtype.kind != "f" or not flat.size or not np.isnan(np.minimum.reduce(flat)):
         return
     positions = np.argwhere(np.isnan(tensor.data))
-    if len(positions):
-        raise InvalidInput(
-            f"{subject} has NaN at {shown(positions[0].tolist())}, which the model does not "
-            f"take: fill in or leave out what is missing"
-        )
+    raise InvalidInput(
+        f"{subject} has NaN at {shown(positions[0].tolist())}, which the model does not "
+        f"take: fill in or leave out what is missing"
+    )
 
 
-def _joined(
-    columns: tuple[Tensor, ...], matrix: TensorMetadata, model: ModelIdentity
-) -> Tensor:
+def _joined(columns: tuple[Tensor, ...], matrix: TensorMetadata, model: ModelIdentity) -> Tensor:
     joined = np.stack([column.data for column in columns], axis=1)
     wanted = NUMPY_TYPES[matrix.datatype]
     if not np.can_cast(joined.dtype, wanted, casting="same_kind"):
@@ -164,13 +158,16 @@ class _Layouts:
         self._by_meaning: dict[Hashable, Layout] = {}
 
     def layout(self, request: WireRequest) -> Layout:
-        signature: Hashable
-        if len(request.inputs) == 1 and request.parameters is None and request.outputs is None:
-            tensor = request.inputs[0]
-            if tensor.parameters is None:
-                signature = (tensor.name, tensor.datatype, tensor.shape)
-            else:
-                signature = _signature(request)
+        inputs, parameters = request.inputs, request.parameters
+        signature: Hashable | None
+        if (
+            len(inputs) == 1
+            and inputs[0].parameters is None
+            and request.outputs is None
+            and (parameters is None or parameters.keys() <= TRANSPORT_PARAMETERS)
+        ):
+            tensor = inputs[0]
+            signature = (tensor.name, tensor.datatype, tensor.shape)
         else:
             signature = _signature(request)
         layout = self._by_signature.get(signature) if signature is not None else None
@@ -226,9 +223,7 @@ def _signature(request: WireRequest) -> Hashable | None:
     )
 
 
-def _shown(
-    parameters: dict[str, Any] | None, dropped: frozenset[str] = frozenset()
-) -> str:
+def _shown(parameters: dict[str, Any] | None, dropped: frozenset[str] = frozenset()) -> str:
     if not parameters:
         return ""
     return repr([item for item in sorted(parameters.items()) if item[0] not in dropped])

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
 
 if TYPE_CHECKING:  # the gateway imports this module and must not import NumPy
     from salver.inference.tensor import InferResponse
-from salver.protocol.wire_codes import Codec
-
-RAW_BODY_AUX = -1
-"""V2 JSON's `aux` for a body that is one raw tensor (Inference-Header-Content-Length: 0)."""
 
 
 class WireTensor(msgspec.Struct):

@@ -53,7 +53,7 @@ def schema_of(estimator: Any) -> Schema:
     _note_values(estimator, list(range(width)), known, names)
     if not any(value is not None for value in known):
         needs_frame = bool(names) and any(_picks_by_name(each) for each in parts)
-        datatypes: tuple[Datatype, ...] = ("FP64",) * len(names)
+        datatypes: tuple[Datatype, ...] = tuple("FP64" for _ in names)
         example = (0.0,) * len(names)
         return Schema("frame" if needs_frame else "matrix", width, names, datatypes, example)
     example = tuple(0.0 if value is None else value for value in known)

@@ -96,7 +96,7 @@ class OnnxModel:
     def predict(self, request: InferRequest) -> InferResponse:
         wanted = request.outputs or self._defaults
         if request.outputs:
-            named_outputs(request, self._defaults, dict.fromkeys(self._defaults))
+            named_outputs(request, self._defaults, self._defaults)
         try:
             answers = self._run(wanted, self._feed(request))
         except self._refusals as error:

@@ -6,7 +6,7 @@ to build a frame, which only models of mixed columns need.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -179,7 +179,7 @@ Computation = Callable[[Any], Array]
 
 
 def named_outputs(
-    request: InferRequest, defaults: Sequence[str], known: Mapping[str, Computation]
+    request: InferRequest, defaults: Sequence[str], known: Collection[str]
 ) -> Sequence[str]:
     """The outputs to compute. Raises `InvalidInput` for one that the model has not."""
     wanted = request.outputs or defaults

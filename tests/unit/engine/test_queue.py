@@ -16,6 +16,9 @@ from salver.telemetry.metrics import ModelMetrics
 from salver.telemetry.registry import Registry
 
 
+NO_WINDOW = BatchLimits()
+
+
 class Loop:
     """A scheduler whose time moves only when told to."""
 
@@ -78,7 +81,7 @@ class RecordedCall(Call):
 
 
 def make_queue(
-    loop: Loop, limits: BatchLimits = BatchLimits(), max_queued: int = 100
+    loop: Loop, limits: BatchLimits = NO_WINDOW, max_queued: int = 100
 ) -> ModelQueue:
     metrics = ModelMetrics(Registry(), "iris", "1")
     return ModelQueue(
@@ -169,9 +172,7 @@ def test_a_full_queue_refuses_and_says_so_in_the_metrics(loop: Loop) -> None:
     assert queue.metrics.refused.value == 1
 
 
-def test_a_dead_replica_s_requests_are_tried_once_more_alone(
-    loop: Loop, queue: ModelQueue
-) -> None:
+def test_a_dead_replica_s_requests_are_tried_once_more_alone(loop: Loop, queue: ModelQueue) -> None:
     first, second = Worker(queue), Worker(queue)
     queue.add(first)
     calls = submit(queue, 2)
@@ -201,9 +202,7 @@ def test_a_model_with_side_effects_is_not_tried_again(loop: Loop, queue: ModelQu
     assert call.outcomes == [ErrorKind.MODEL_FAILED]
 
 
-def test_waiting_past_the_deadline_is_answered_by_the_sweep(
-    loop: Loop, queue: ModelQueue
-) -> None:
+def test_waiting_past_the_deadline_is_answered_by_the_sweep(loop: Loop, queue: ModelQueue) -> None:
     late, good = RecordedCall(deadline_s=1.0), RecordedCall(deadline_s=5.0)
     queue.submit(late)
     queue.submit(good)

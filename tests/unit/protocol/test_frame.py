@@ -23,9 +23,10 @@ def table_of(items: list[tuple[int, int, bytes]]) -> list[int]:
 
 def request_frame(items: list[tuple[int, int, bytes]], batch_id: int = 7) -> bytes:
     bodies = b"".join(body for _, _, body in items)
-    return request_head(
-        batch_id, FrameKind.BATCH, table_of(items), len(bodies), is_shared=False
-    ) + bodies
+    return (
+        request_head(batch_id, FrameKind.BATCH, table_of(items), len(bodies), is_shared=False)
+        + bodies
+    )
 
 
 @given(ITEMS, U32)
@@ -65,7 +66,7 @@ def test_a_shared_frame_carries_no_bodies_but_their_lengths() -> None:
     assert frame_size(head) == len(head)
     frame = parse_request(head)
     shared = memoryview(b"abcdefg-rest")
-    assert [bytes(body) for body in frame.bodies(shared)] == [b"abc", b"defg"]
+    assert [bytes(body) for body in frame.shared_bodies(shared)] == [b"abc", b"defg"]
 
 
 @given(st.lists(ITEMS, max_size=4), st.lists(st.integers(1, 40), min_size=1, max_size=20))

@@ -220,4 +220,3 @@ def _refuse_all(group: list[_Pending], answers: Answers, error: RequestError) ->
 
 
 _NO_ANSWER = Item(int(ErrorKind.MODEL_FAILED), 0, b"the worker gave no answer")
-

@@ -163,7 +163,9 @@ class LocalCatalog:
             scheduler=asyncio.get_running_loop(),
             clock=self._clock,
         )
-        return LocalModel(target.name, target.version, queue, replicas=settings.workers, clock=self._clock)
+        return LocalModel(
+            target.name, target.version, queue, replicas=settings.workers, clock=self._clock
+        )
 
     def _order(self, target: ModelTarget) -> LoadOrder:
         settings = self._settings

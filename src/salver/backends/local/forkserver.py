@@ -79,11 +79,11 @@ class ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         while True:
-            ready, _, _ = select.select([self._control, self._wake_read], [], [])
+            ready, _, _ = select.select([self._control.fileno(), self._wake_read], [], [])
             if self._wake_read in ready:
                 os.read(self._wake_read, 512)
                 self._reap()
-            if self._control in ready and not self._obey():
+            if self._control.fileno() in ready and not self._obey():
                 break
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ from salver.engine.queue import Clock
 from salver.errors import ErrorKind
 from salver.protocol.frame import (
     INLINE_LIMIT_BYTES,
+    Data,
     Frame,
     FrameKind,
     FrameSplitter,
@@ -152,23 +153,21 @@ class LocalReplica(asyncio.Protocol):
         if frame.kind in (FrameKind.REPLY, FrameKind.RECYCLE):
             self._on_reply(frame)
         elif frame.kind == FrameKind.LOADED:
-            report = msgspec.json.decode(frame.payload, type=LoadReport)
+            report = msgspec.json.decode(frame.bodies()[0], type=LoadReport)
             self.state = next_state(self.state, ReplicaEvent.LOADED)
             self._owner.on_loaded(self, report)
         elif frame.kind == FrameKind.LOAD_FAILED:
             self.state = next_state(self.state, ReplicaEvent.LOAD_FAILED)
             self._transport.close()
-            self._owner.on_load_failed(self, str(frame.payload, "utf-8", "replace"))
+            self._owner.on_load_failed(self, str(frame.bodies()[0], "utf-8", "replace"))
 
     def _on_reply(self, frame: Frame) -> None:
         batch, self._batch = self._batch, []
         table = frame.table
         if frame.is_shared:
             # Copied out before the next batch goes to the worker, which may overwrite it.
-            view = self._replies.view(sum(table[2::3]))
-            bodies: list[memoryview] | list[bytes] = [
-                bytes(body) for body in frame.bodies(view)
-            ]
+            view = self._replies.view(frame.shared_size)
+            bodies: list[Data] = [bytes(body) for body in frame.shared_bodies(view)]
         else:
             bodies = frame.bodies()
         if frame.kind == FrameKind.RECYCLE:

@@ -48,8 +48,8 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
     frame = channel.receive()
     if frame is None:
         return
-    order = msgspec.json.decode(frame.payload, type=LoadOrder)
-    logs.configure_plain(order.log_format, order.log_level)
+    order = msgspec.json.decode(frame.bodies()[0], type=LoadOrder)
+    logs.configure(order.log_level, order.log_format)
     _limit_memory(order.memory_bytes)
     try:
         answerer, report = load(order)
@@ -150,8 +150,10 @@ class _Channel:
     def items(self, frame: Frame) -> list[Item]:
         """The frame's items, views into the frame or into shared memory."""
         table = frame.table
-        shared = self._requests.view(sum(table[2::3])) if frame.is_shared else None
-        bodies = frame.bodies(shared)
+        if frame.is_shared:
+            bodies = frame.shared_bodies(self._requests.view(frame.shared_size))
+        else:
+            bodies = frame.bodies()
         return [Item(*row) for row in zip(table[0::3], table[1::3], bodies, strict=True)]
 
     def reply(self, batch_id: int, answers: Answers) -> None:
@@ -193,4 +195,3 @@ class _Channel:
         except OSError:
             # The gateway is gone, and with it every reason to live.
             os._exit(0)
-

@@ -16,7 +16,7 @@ from salver.errors import ErrorKind, ModelNotFound, SalverError
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.server.grpc import fields
 from salver.server.grpc.ports import Code, GrpcFront, Metadata, UnaryHandler
-from salver.server.grpc.status import code_of, status_message
+from salver.server.grpc.status import code_of, reason_of, status_message
 
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = (
@@ -122,10 +122,11 @@ class ControlMethods:
         if isinstance(error, fields.MalformedMessageError):
             code = Code.INVALID_ARGUMENT
             message = f"the request is no protobuf message: {error}; encode it with the .proto"
+            reason = ErrorKind.INVALID_INPUT.reason
         else:
-            code, message = code_of(error), str(error)
+            code, message, reason = code_of(error), str(error), reason_of(error)
         self._front.fail(call_id, code, status_message(message))
-        self._on_refused("grpc", code.name.lower())
+        self._on_refused("grpc", reason)
 
     def _model_ready(self, payload: bytes) -> bytes:
         served = self._catalog.find(*fields.name_and_version(payload))

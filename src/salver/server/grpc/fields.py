@@ -113,7 +113,7 @@ def text_field(number: int, value: str) -> bytes:
     return bytes_field(number, value.encode()) if value else b""
 
 
-def bytes_field(number: int, value: bytes) -> bytes:
+def bytes_field(number: int, value: bytes | memoryview) -> bytes:
     """A field of bytes or of an encoded message, written even when empty."""
     return b"".join((varint(number << 3 | _BYTES), varint(len(value)), value))
 

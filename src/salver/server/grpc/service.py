@@ -17,7 +17,7 @@ from salver.protocol.wire import Codec
 from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.fields import MalformedMessageError, name_and_version
 from salver.server.grpc.ports import Code, GrpcFront, GrpcMethods, Metadata
-from salver.server.grpc.status import GRPC_CODE, code_of, status_message, trailing_of
+from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
 from salver.settings import ServeSettings
 
@@ -51,9 +51,9 @@ class GrpcCall(Call):
         self.service = service
         self.call_id = call_id
 
-    def deliver(self, body: bytes, aux: int) -> None:
+    def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if self.service.closed(self.call_id):
-            self.service.respond(self.call_id, body)
+            self.service.respond(self.call_id, bytes(body))  # no copy if it is bytes already
 
     def fail(self, kind: ErrorKind, message: str) -> None:
         if self.service.closed(self.call_id):
@@ -83,7 +83,7 @@ class InferenceService:
         self._max_body_bytes = settings.max_body_size
         self._open: dict[int, GrpcCall] = {}
         self._control = ControlMethods(front, catalog, on_refused=on_refused)
-        self._streams = StreamInfer(catalog, settings, clock=clock)
+        self._streams = StreamInfer(catalog, settings, on_refused=on_refused, clock=clock)
 
     @property
     def open_calls(self) -> int:
@@ -112,7 +112,7 @@ class InferenceService:
             return
         except SalverError as error:
             self.front.fail(call_id, code_of(error), status_message(str(error)))
-            self._on_refused("grpc", code_of(error).name.lower())
+            self._on_refused("grpc", reason_of(error))
             return
         now_s = self._clock()
         allowed_s = self._timeout_s

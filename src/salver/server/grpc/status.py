@@ -33,6 +33,12 @@ def code_of(error: SalverError) -> Code:
     return GRPC_CODE[error.kind] if isinstance(error, RequestError) else Code.INTERNAL
 
 
+def reason_of(error: SalverError) -> str:
+    """The error as a metric label."""
+    kind = error.kind if isinstance(error, RequestError) else ErrorKind.MODEL_FAILED
+    return kind.reason
+
+
 def trailing_of(kind: int) -> Metadata:
     """Tells the caller when to try again, where that helps."""
     return RETRY_AFTER if kind in _RETRIED else NO_METADATA

@@ -16,7 +16,7 @@ from salver.errors import ErrorKind, RequestError
 from salver.protocol.wire import Codec
 from salver.server.grpc import fields
 from salver.server.grpc.ports import Code, GrpcStream, Metadata, StreamError
-from salver.server.grpc.status import GRPC_CODE, code_of, status_message
+from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message
 from salver.settings import ServeSettings
 
 _WINDOW = 256
@@ -36,7 +36,7 @@ class StreamCall(Call):
         super().__init__(Codec.V2_GRPC, 0, body, arrived_s=now_s, deadline_s=deadline_s)
         self.answer = answer
 
-    def deliver(self, body: bytes, aux: int) -> None:
+    def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if not self.answer.done():
             self.answer.set_result((None, fields.bytes_field(2, body)))
 
@@ -53,10 +53,16 @@ class StreamInfer:
     """The handler of ModelStreamInfer."""
 
     def __init__(
-        self, catalog: ModelCatalog, settings: ServeSettings, *, clock: Callable[[], float]
+        self,
+        catalog: ModelCatalog,
+        settings: ServeSettings,
+        *,
+        on_refused: Callable[[str, str], None],
+        clock: Callable[[], float],
     ) -> None:
         self._catalog = catalog
         self._timeout_s = settings.request_timeout
+        self._on_refused = on_refused
         self._clock = clock
 
     async def run(self, stream: GrpcStream) -> None:
@@ -92,8 +98,10 @@ class StreamInfer:
             call.refuse(
                 Code.INVALID_ARGUMENT, f"the message is no inference.ModelInferRequest: {error}"
             )
+            self._on_refused("grpc", ErrorKind.INVALID_INPUT.reason)
         except RequestError as error:
             call.refuse(code_of(error), str(error))
+            self._on_refused("grpc", reason_of(error))
         else:
             served.submit(call)
         return call

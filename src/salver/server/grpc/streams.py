@@ -13,11 +13,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from salver.server.grpc.grpcio_front import GrpcioFront
 from salver.server.grpc.ports import FrontSettings, GrpcMethods, StreamHandler
 
 _CHUNK_BYTES = 256 * 1024
+_STOP_S = 1.0
 
 
 class LazyStreamServer:
@@ -30,7 +32,7 @@ class LazyStreamServer:
         self._listener: asyncio.Server | None = None
         self._front: GrpcioFront | None = None
         self._starting = asyncio.Lock()
-        self._relays: set[asyncio.Task[None]] = set()
+        self._relays: dict[asyncio.Task[Any], list[asyncio.StreamWriter]] = {}
 
     @property
     def is_started(self) -> bool:
@@ -49,13 +51,16 @@ class LazyStreamServer:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._relays.add(task)
+        self._relays[task] = [writer]
         try:
             inner_reader, inner_writer = await asyncio.open_unix_connection(await self._inner())
+            self._relays[task].append(inner_writer)
             await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
         finally:
-            self._relays.discard(task)
-            writer.close()
+            for one in self._relays.pop(task):
+                one.transport.abort()
+                with contextlib.suppress(ConnectionError):
+                    await one.wait_closed()
 
     async def _inner(self) -> str:
         """The path of grpcio's own socket, after starting it if this is the first call."""
@@ -80,8 +85,12 @@ class LazyStreamServer:
             self._listener.close()
         if self._front is not None:
             await self._front.stop()
-        for task in tuple(self._relays):
-            task.cancel()
+        # Cutting the connections ends the relays; cancelling their tasks would be logged.
+        for writers in self._relays.values():
+            for writer in writers:
+                writer.transport.abort()
+        if self._relays:
+            await asyncio.wait(tuple(self._relays), timeout=_STOP_S)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -91,4 +100,5 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         while chunk := await source.read(_CHUNK_BYTES):
             sink.write(chunk)
             await sink.drain()
-    sink.close()
+        if sink.can_write_eof():
+            sink.write_eof()

@@ -17,6 +17,7 @@ from salver.errors import ErrorKind, RequestError
 from salver.protocol.frame import ContentCoding
 from salver.server.http.asgi import run_application
 from salver.server.http.head import HttpError, RequestHead
+from salver.server.http.observe import Observation
 from salver.server.http.reader import RequestReader
 from salver.server.rest.status import HTTP_STATUS, RETRY_AFTER_S
 
@@ -37,7 +38,7 @@ _CODING_NAMES = {ContentCoding.GZIP: b"gzip", ContentCoding.DEFLATE: b"deflate"}
 class HttpCall(Call):
     """An inference request that came over HTTP."""
 
-    __slots__ = ("connection", "head")
+    __slots__ = ("connection", "head", "observation")
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class HttpCall(Call):
         self.is_abandoned = False
         self.connection = connection
         self.head = head
+        self.observation: Observation | None = None
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if not self.is_abandoned:
@@ -75,8 +77,8 @@ class HttpConnection(asyncio.Protocol):
         "_call",
         "_drained",
         "_is_busy",
-        "_is_refused",
         "_is_reading_paused",
+        "_is_refused",
         "_listener",
         "_reader",
         "_sent_continue",
@@ -173,6 +175,8 @@ class HttpConnection(asyncio.Protocol):
         call = HttpCall(self, head, self._reader.body, now_s, now_s + listener.request_timeout_s)
         self._reader.body = b""
         self._call = call
+        if listener.observer is not None:
+            call.observation = listener.observer.begin(head)
         if head.unsupported_coding:
             name = head.unsupported_coding.decode("latin-1")
             self.answer_error(call, 415, f"content-encoding '{name}' is not supported: use gzip")
@@ -206,7 +210,8 @@ class HttpConnection(asyncio.Protocol):
     def answer(self, call: HttpCall, body: bytes | memoryview, aux: int) -> None:
         """Writes the response of an inference request. `aux`: length of its JSON part, or 0."""
         head = call.head
-        if head.is_plain and not aux and not call.coding and head.keeps_alive:
+        observation = call.observation
+        if head.is_plain and not aux and not call.coding and observation is None:
             prefix = self._listener.plain_prefix
         else:
             prefix = self._inference_prefix(call, aux)
@@ -216,8 +221,8 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.transport.write(prefix + b"%d\r\n\r\n" % size)
             self.transport.write(body)
-        if self._listener.observer is not None:
-            self._listener.observer.on_answer(call, 200, size)
+        if observation is not None and self._listener.observer is not None:
+            self._listener.observer.end(observation, head, call, 200, "")
         self._call = None
         self.finish(keeps_alive=head.keeps_alive)
 
@@ -225,10 +230,10 @@ class HttpConnection(asyncio.Protocol):
         """Writes the error response of an inference request."""
         self._listener.count_status(status)
         body = error_body(message)
-        self.write_head(status, self._echoed_headers(call.head), len(body), call.head.keeps_alive)
+        self.write_head(status, _echoed_headers(call), len(body), call.head.keeps_alive)
         self.transport.write(body)
-        if self._listener.observer is not None:
-            self._listener.observer.on_answer(call, status, len(body))
+        if call.observation is not None and self._listener.observer is not None:
+            self._listener.observer.end(call.observation, call.head, call, status, message)
         self._call = None
         self.finish(keeps_alive=call.head.keeps_alive)
 
@@ -244,18 +249,12 @@ class HttpConnection(asyncio.Protocol):
         if call.coding:
             name = _CODING_NAMES[ContentCoding(call.coding)]
             lines.append(b"content-encoding: " + name + b"\r\nvary: accept-encoding\r\n")
-        for name, value in self._echoed_headers(call.head):
+        for name, value in _echoed_headers(call):
             lines.append(name + b": " + value + b"\r\n")
         if not call.head.keeps_alive or self._listener.is_draining:
             lines.append(b"connection: close\r\n")
         lines.append(b"content-length: ")
         return b"".join(lines)
-
-    def _echoed_headers(self, head: RequestHead) -> list[tuple[bytes, bytes]]:
-        headers = [(b"content-type", b"application/json")] if not head.model else []
-        if head.request_id:
-            headers.append((b"x-request-id", head.request_id))
-        return headers
 
     def write_head(
         self,
@@ -339,6 +338,15 @@ class HttpConnection(asyncio.Protocol):
             self.transport.abort()
         elif lasted_s > settings.idle_timeout:
             self.transport.close()
+
+
+def _echoed_headers(call: HttpCall) -> list[tuple[bytes, bytes]]:
+    """The ids that the client gets back."""
+    if call.observation is not None:
+        return call.observation.headers()
+    if call.head.request_id:
+        return [(b"x-request-id", call.head.request_id)]
+    return []
 
 
 def error_body(message: str) -> bytes:

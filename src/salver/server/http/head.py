@@ -21,7 +21,11 @@ CHUNKED = -1
 _INFER_ROUTE = re.compile(
     rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?:predict"
 )
-_CODINGS = {b"gzip": ContentCoding.GZIP, b"x-gzip": ContentCoding.GZIP, b"deflate": ContentCoding.DEFLATE}
+_CODINGS = {
+    b"gzip": ContentCoding.GZIP,
+    b"x-gzip": ContentCoding.GZIP,
+    b"deflate": ContentCoding.DEFLATE,
+}
 _MAX_CACHED_HEAD_BYTES = 2048
 
 
@@ -132,6 +136,7 @@ class HeadParser:
         head.tag = head.codec | int(head.coding) << 8 | int(head.accepts) << 16
         head.is_plain = bool(
             head.model
+            and head.keeps_alive
             and head.content_length >= 0
             and not head.expects_continue
             and not head.request_id

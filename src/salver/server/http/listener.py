@@ -7,24 +7,18 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Any
 
-from salver.engine.call import Call
 from salver.engine.ports import ModelCatalog
 from salver.errors import StartupError
 from salver.server.http.asgi import AsgiApp
 from salver.server.http.connection import HttpConnection
 from salver.server.http.head import HeadCache
+from salver.server.http.observe import RequestObserver
 from salver.settings import ServeSettings
 
 _SWEEP_S = 1.0
 _BACKLOG = 4096
-
-
-class RequestObserver(Protocol):
-    """Told of every inference answer; only there when logging or tracing is on."""
-
-    def on_answer(self, call: Call, status: int, size: int) -> None: ...
 
 
 class HttpListener:
@@ -72,8 +66,8 @@ class HttpListener:
             )
         except OSError as error:
             raise StartupError(
-                f"cannot listen on {settings.host}:{settings.http_port}: {error.strerror or error}; "
-                "choose another with --http-port (0 picks a free one)"
+                f"cannot listen on {settings.host}:{settings.http_port}: "
+                f"{error.strerror or error}; choose another with --http-port (0 picks a free one)"
             ) from error
         self._sweep()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -26,6 +27,8 @@ from salver.server.rest.metadata import (
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 """What of the V2 protocol's extensions this server has."""
+
+_V1_VERBS = (":predict", ":explain")
 
 
 class ModelRoutes:
@@ -93,6 +96,9 @@ class ModelRoutes:
 
     async def model_ready(self, request: Request) -> Response:
         """200 if the model answers, else 503: clients of both protocols go by the status."""
+        if request.url.path.startswith("/v1/") and request.url.path.endswith(_V1_VERBS):
+            # The router takes `M:predict` for a model's name when the method is GET.
+            raise HTTPException(405, headers={"Allow": "POST"})
         model = self._find(request)
         if model.is_ready:
             return json_answer({"name": model.name, "ready": True})
@@ -105,9 +111,7 @@ class ModelRoutes:
         if not isinstance(only_ready, bool):
             raise InvalidInput("the member 'ready' of the body must be true or false")
         statuses = self._catalog.statuses()
-        return json_answer(
-            [index_entry(s) for s in statuses if s.state == READY or not only_ready]
-        )
+        return json_answer([index_entry(s) for s in statuses if s.state == READY or not only_ready])
 
     async def load(self, request: Request) -> Response:
         """Loads, or loads again. A model that cannot be loaded is 400 with the reason."""

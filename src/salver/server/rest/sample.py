@@ -30,9 +30,7 @@ def infer_sample(metadata: ModelMetadata) -> dict[str, Any]:
     if len(set(metadata.column_datatypes)) > 1:
         tensors = [
             TensorMetadata(name, datatype, (ANY_DIMENSION, 1))
-            for name, datatype in zip(
-                metadata.column_names, metadata.column_datatypes, strict=True
-            )
+            for name, datatype in zip(metadata.column_names, metadata.column_datatypes, strict=True)
         ]
     else:
         tensors = [tensor for tensor in metadata.inputs if not tensor.optional]
@@ -71,8 +69,9 @@ def curl_line(name: str, metadata: ModelMetadata, base_url: str) -> str:
     tensors = body["inputs"]
     if sum(len(tensor["data"]) for tensor in tensors) <= _MOST_VALUES_IN_A_LINE:
         return f"curl {url} -d {shlex.quote(msgspec.json.encode(body).decode())}"
+    opening = _in_double_quotes('{"inputs":[')
     parts = ",".join(_shell_tensor(tensor) for tensor in tensors)
-    return f'curl {url} -d "{_in_double_quotes(chr(123) + chr(34) + "inputs" + chr(34) + ":[")}{parts}]}}"'
+    return f'curl {url} -d "{opening}{parts}]}}"'
 
 
 def _tensor(tensor: TensorMetadata, shape: list[int]) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""The ASGI application of all routes but inference, and what its errors look like.
+
+Raised errors become `{"error": message}` here and nowhere else. `LoadFailed` is 400: what is
+wrong is the artifact that the caller asked to load, and trying again will not help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from salver.engine.ports import ModelCatalog
+from salver.errors import ArtifactError, RequestError
+from salver.server.rest.answers import error_answer, refusal
+from salver.server.rest.models import EXTENSIONS, ModelRoutes
+from salver.server.rest.pages import PageRoutes
+from salver.settings import ServeSettings
+from salver.telemetry.snapshot import CONTENT_TYPE
+
+
+def build_app(
+    catalog: ModelCatalog,
+    settings: ServeSettings,
+    *,
+    render_metrics: Callable[[], bytes],
+    extensions: Sequence[str] = EXTENSIONS,
+    more_routes: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """The application; `more_routes` come first and may so replace one of its own."""
+    models = ModelRoutes(catalog, extensions=extensions, max_body_size=settings.max_body_size)
+
+    async def metrics(request: Request) -> Response:
+        return Response(render_metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    routes = [*more_routes, *models.routes(), Route("/metrics", metrics)]
+    app = Starlette(
+        routes=[*routes, *PageRoutes(catalog).routes()],
+        exception_handlers={
+            RequestError: _on_request_error,
+            ArtifactError: _on_artifact_error,
+            HTTPException: _on_http_error,
+            Exception: _on_bug,
+        },
+    )
+    # A path with a slash too many is unknown: a redirect would lose the body of a POST.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _on_request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return refusal(error)
+
+
+async def _on_artifact_error(request: Request, error: Exception) -> Response:
+    return error_answer(400, str(error))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 404:
+        return error_answer(404, f"no route {path}: see /docs for those there are")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{path} does not answer {request.method}: use {allowed}"
+        return error_answer(405, message, error.headers)
+    return error_answer(error.status_code, error.detail, error.headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this answer, so the listener logs it.
+    return error_answer(500, f"the server failed on {request.url.path}: see its log")

@@ -1,0 +1,24 @@
+"""Asking the ASGI application, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+from tests.fakes import FakeCatalog
+
+from salver.server.rest.app import build_app
+from salver.settings import ServeSettings
+
+
+def ask(catalog: FakeCatalog, method: str, path: str, **options: Any) -> httpx.Response:
+    """One request; an exception that the app lets out after its answer is the server's to log."""
+    app = build_app(catalog, ServeSettings(), render_metrics=lambda: b"salver_up 1\n")
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://host:8080") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(send())

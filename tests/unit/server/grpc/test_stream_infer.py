@@ -1,0 +1,153 @@
+"""ModelStreamInfer over a stream made of two queues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from salver.errors import ErrorKind
+from salver.server.grpc import fields
+from salver.server.grpc.ports import Code, Metadata, StreamError
+from salver.server.grpc.stream_infer import StreamInfer
+from salver.settings import ServeSettings
+
+
+class FakeStream:
+    """A `GrpcStream` that the test feeds and reads."""
+
+    def __init__(self, metadata: Metadata = (), time_left_s: float | None = None) -> None:
+        self.metadata = metadata
+        self.time_left_s = time_left_s
+        self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.sent: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def receive(self) -> bytes | None:
+        return await self.incoming.get()
+
+    async def send(self, payload: bytes) -> None:
+        self.sent.put_nowait(payload)
+
+    def feed(self, *messages: bytes | None) -> None:
+        for message in messages:
+            self.incoming.put_nowait(message)
+
+    async def next_fields(self) -> list[tuple[int, Any]]:
+        return list(fields.read_fields(await self.sent.get()))
+
+
+def message(name: str, request_id: str = "") -> bytes:
+    return fields.text_field(1, name) + fields.text_field(3, request_id)
+
+
+def play(
+    catalog: Any,
+    stream: FakeStream,
+    scenario: Callable[[asyncio.Task[None]], Awaitable[None]],
+) -> None:
+    async def main() -> None:
+        infer = StreamInfer(
+            catalog,
+            ServeSettings(request_timeout=30.0),
+            on_refused=lambda protocol, reason: None,
+            clock=lambda: 100.0,
+        )
+        async with asyncio.timeout(5):
+            task = asyncio.ensure_future(infer.run(stream))
+            await scenario(task)
+
+    asyncio.run(main())
+
+
+async def calls_of(model: Any, count: int) -> list[Any]:
+    for _ in range(1000):
+        if len(model.calls) == count:
+            break
+        await asyncio.sleep(0)
+    return list(model.calls)
+
+
+def test_messages_are_queued_together_and_answered_in_order(catalog: Any) -> None:
+    stream = FakeStream()
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris", "a"), message("iris", "b"), None)
+        first, second = await calls_of(catalog.two, 2)
+        second.deliver(b"two", 0)
+        first.deliver(memoryview(b"one"), 0)
+        await task
+        assert await stream.next_fields() == [(2, b"one")]
+        assert await stream.next_fields() == [(2, b"two")]
+
+    play(catalog, stream, scenario)
+
+
+def test_a_failed_message_is_answered_with_its_id_and_the_stream_lives_on(catalog: Any) -> None:
+    stream = FakeStream()
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris", "a"), message("nope", "b"), b"\x0a\xff", message("iris"), None)
+        first, last = await calls_of(catalog.two, 2)
+        first.fail(ErrorKind.INVALID_INPUT, "wrong shape")
+        last.deliver(b"ok", 0)
+        await task
+        assert await stream.next_fields() == [
+            (1, b"wrong shape"),
+            (2, fields.text_field(3, "a")),
+        ]
+        assert await stream.next_fields() == [
+            (1, b"no model 'nope' version ''"),
+            (2, fields.text_field(3, "b")),
+        ]
+        malformed = await stream.next_fields()
+        assert b"ModelInferRequest" in malformed[0][1]
+        assert malformed[1] == (2, b"")
+        assert await stream.next_fields() == [(2, b"ok")]
+
+    play(catalog, stream, scenario)
+
+
+def test_triton_grpc_error_ends_the_stream_with_the_status(catalog: Any) -> None:
+    stream = FakeStream(metadata=(("triton_grpc_error", "true"),))
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("nope"))
+        with pytest.raises(StreamError) as caught:
+            await task
+        assert caught.value.code is Code.NOT_FOUND
+        assert caught.value.message == "no model 'nope' version ''"
+
+    play(catalog, stream, scenario)
+
+
+def test_the_deadline_of_the_stream_holds_for_its_messages(catalog: Any) -> None:
+    stream = FakeStream(time_left_s=2.0)
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris"), None)
+        (call,) = await calls_of(catalog.two, 1)
+        assert call.deadline_s == 102.0
+        call.deliver(b"", 0)
+        await task
+
+    play(catalog, stream, scenario)
+
+
+def test_a_client_that_leaves_abandons_the_open_messages_only(catalog: Any) -> None:
+    stream = FakeStream()
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris"), message("iris"))
+        first, second = await calls_of(catalog.two, 2)
+        first.deliver(b"one", 0)
+        await stream.sent.get()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (first.is_abandoned, second.is_abandoned) == (False, True)
+        second.deliver(b"late", 0)
+        second.fail(ErrorKind.UNAVAILABLE, "later")
+
+    play(catalog, stream, scenario)
