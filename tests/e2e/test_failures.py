@@ -111,7 +111,7 @@ def test_a_model_that_misbehaves_leaves_its_neighbour_alone(
 ) -> None:
     nasty, echo = python_model(NASTY, "nasty"), python_model(ECHO, "echo")
     with serving(
-        str(nasty), str(echo), "--request-timeout", "2s", "--worker-memory", "800MiB"
+        str(nasty), str(echo), "--request-timeout", "3s", "--worker-memory", "400MiB"
     ) as server:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             bad = pool.submit(server.infer, "nasty", [[float(what)]])

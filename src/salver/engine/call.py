@@ -46,7 +46,7 @@ class Call:
         self.is_abandoned = False
         """The client has left: nobody waits for the answer."""
 
-    def deliver(self, body: bytes | memoryview, aux: int) -> None:
+    def deliver(self, body: bytes, aux: int) -> None:
         """Hands over the encoded response; `aux` > 0 is the length of its JSON part."""
         raise NotImplementedError
 

@@ -59,7 +59,7 @@ class Item(NamedTuple):
 
     tag: int
     aux: int
-    body: bytes | bytearray | memoryview
+    body: Data
 
 
 class Frame(NamedTuple):

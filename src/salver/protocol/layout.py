@@ -191,8 +191,12 @@ def _is_by_column(request: WireRequest, metadata: ModelMetadata, content_type: s
     is_matrix = len(names) == 1 and len(request.inputs[0].shape) == 2
     if is_matrix and request.inputs[0].shape[1] == len(columns) > 1:
         return False
-    return content_type == "pd" or (
-        not names.isdisjoint(columns) and names.isdisjoint(i.name for i in metadata.inputs)
+    inputs = tuple(spec.name for spec in metadata.inputs)
+    # A model of mixed columns has no matrix: its inputs are its columns.
+    return (
+        content_type == "pd"
+        or inputs == columns
+        or (not names.isdisjoint(columns) and names.isdisjoint(inputs))
     )
 
 

@@ -16,7 +16,7 @@ import msgspec
 from salver.errors import ErrorKind, InvalidInput, ModelFailed, PayloadTooLarge, RequestError
 from salver.inference.tensor import InferRequest, InferResponse
 from salver.protocol.codecs import codec_for
-from salver.protocol.frame import ContentCoding, Item
+from salver.protocol.frame import ContentCoding, Data, Item
 from salver.protocol.materialise import assemble, group_key
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
 from salver.runtimes.ports import LoadedModel
@@ -26,6 +26,7 @@ logger = logging.getLogger("salver.worker")
 COMPRESS_FROM_BYTES = 1024
 """Smaller answers are sent as they are: compressing them costs more than it saves."""
 _GZIP_WBITS = 31
+_CODECS = {int(codec): codec_for(codec) for codec in Codec}
 
 
 class Answers(msgspec.Struct):
@@ -60,6 +61,9 @@ class Answerer:
         self._model = model
         self._identity = identity
         self._label = f"model '{identity.name}'"
+        self._out_of_memory = (
+            f"{self._label} ran out of memory (see --worker-memory); it is restarted"
+        )
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
 
@@ -67,7 +71,7 @@ class Answerer:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
         answers = Answers([_NO_ANSWER] * len(batch))
         for (codec, _), group in self._groups(batch, answers).items():
-            wire_codec = codec_for(Codec(codec))
+            wire_codec = _CODECS[codec]
             if len(group) == 1:
                 self._run(wire_codec, group, answers)
             else:
@@ -85,10 +89,14 @@ class Answerer:
             try:
                 if tag >> 8 & 0xFF:
                     body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
-                request = codec_for(Codec(codec)).decode(body, aux, identity)
+                request = _CODECS[codec].decode(body, aux, identity)
                 key = group_key(request, identity)
             except RequestError as error:
                 answers.items[index] = _refusal(error)
+                continue
+            except MemoryError:
+                answers.must_recycle = True
+                answers.items[index] = _refusal(ModelFailed(self._out_of_memory))
                 continue
             except Exception as error:
                 logger.exception("%s: a codec failed on a request", self._label)
@@ -125,12 +133,15 @@ class Answerer:
     def _run(self, codec: WireCodec, group: list[_Pending], answers: Answers) -> None:
         try:
             encoded = self._predict(codec, group, answers)
+        except ModelFailed as error:
+            # A runtime says what is wrong with the answer; whose answer it is, is known here.
+            named = ModelFailed(f"{self._label} failed: {error}")
+            self._run_apart_or_refuse(codec, group, answers, named)
         except RequestError as error:
             self._run_apart_or_refuse(codec, group, answers, error)
         except MemoryError:
             answers.must_recycle = True
-            message = f"{self._label} ran out of memory (see --worker-memory); it is restarted"
-            _refuse_all(group, answers, ModelFailed(message))
+            _refuse_all(group, answers, ModelFailed(self._out_of_memory))
         except Exception as error:
             if len(group) == 1:
                 logger.exception("%s raised", self._label)
@@ -169,13 +180,13 @@ class Answerer:
             shape = tensor.data.shape
             if not shape or shape[0] != rows:
                 raise ModelFailed(
-                    f"{self._label} answered {rows} rows with output '{tensor.name}' of shape "
+                    f"it answered {rows} rows with output '{tensor.name}' of shape "
                     f"{list(shape)}: a batchable model gives one row for each it gets"
                 )
 
 
 def decompress(
-    body: bytes | bytearray | memoryview, coding: ContentCoding, limit_bytes: int
+    body: Data, coding: ContentCoding, limit_bytes: int
 ) -> bytes:
     """Undoes a content coding. Raises `PayloadTooLarge` before the result exceeds the limit."""
     if coding is ContentCoding.GZIP:

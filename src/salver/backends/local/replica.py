@@ -20,7 +20,6 @@ from salver.engine.queue import Clock
 from salver.errors import ErrorKind
 from salver.protocol.frame import (
     INLINE_LIMIT_BYTES,
-    Data,
     Frame,
     FrameKind,
     FrameSplitter,
@@ -167,9 +166,10 @@ class LocalReplica(asyncio.Protocol):
         if frame.is_shared:
             # Copied out before the next batch goes to the worker, which may overwrite it.
             view = self._replies.view(frame.shared_size)
-            bodies: list[Data] = [bytes(body) for body in frame.shared_bodies(view)]
+            bodies = [bytes(body) for body in frame.shared_bodies(view)]
         else:
-            bodies = frame.bodies()
+            # Slices of bytes are bytes.
+            bodies = cast(list[bytes], frame.bodies())
         if frame.kind == FrameKind.RECYCLE:
             self.state = next_state(self.state, ReplicaEvent.RETIRED)
         # The next batch goes out before these answers, so that the worker never waits for them.

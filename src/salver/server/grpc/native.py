@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -72,12 +73,17 @@ class NativeFront:
     def _bind(self, paths: list[str]) -> NativeGrpcFront:
         host, port = self._settings.host, self._settings.port
         methods = [(path, False) for path in paths]
+        library_log = logging.getLogger("pygrpc_native")
         try:
+            # It would log what it raises, and the caller reports that already.
+            library_log.disabled = True
             return NativeGrpcFront(
                 target_of(host, port), methods, io_threads=_IO_THREADS, call_details=True
             )
         except OSError as error:
             raise cannot_listen(host, port, error) from error
+        finally:
+            library_log.disabled = False
 
     def respond(self, call_id: int, payload: bytes) -> None:
         self._native_respond(call_id, payload)

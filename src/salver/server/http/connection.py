@@ -61,7 +61,7 @@ class HttpCall(Call):
         self.head = head
         self.observation: Observation | None = None
 
-    def deliver(self, body: bytes | memoryview, aux: int) -> None:
+    def deliver(self, body: bytes, aux: int) -> None:
         if not self.is_abandoned:
             self.connection.answer(self, body, aux)
 
@@ -207,7 +207,7 @@ class HttpConnection(asyncio.Protocol):
 
     # Answers out.
 
-    def answer(self, call: HttpCall, body: bytes | memoryview, aux: int) -> None:
+    def answer(self, call: HttpCall, body: bytes, aux: int) -> None:
         """Writes the response of an inference request. `aux`: length of its JSON part, or 0."""
         head = call.head
         observation = call.observation

@@ -117,9 +117,9 @@ class ModelRoutes:
         """Loads, or loads again. A model that cannot be loaded is 400 with the reason."""
         parameters = await self._parameters(request)
         if parameters:
-            raise Unsupported(
-                f"load takes no {', '.join(sorted(map(repr, parameters)))}: a model is loaded "
-                "from its own folder; change it there and load again"
+            raise InvalidInput(
+                f"load takes no parameters, got {min(parameters)[:40]!r}: a model is loaded from "
+                "its own folder; change it there and load again"
             )
         name = request.path_params["name"]
         await self._catalog.load(name)

@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document, generated from the catalog each time it is asked for. Pure.
 
 It covers the inference routes of every loaded model, though the gateway's own listener
-answers those, and the routes of this package. Every status that can occur is listed.
+answers those, and the routes of this package, except those that only say 501. Every status
+that can occur is listed.
 """
 
 from __future__ import annotations
@@ -54,10 +55,12 @@ def openapi_document(
     """The document; `models` are the loaded default versions."""
     paths: dict[str, Any] = {}
     names: list[str] = []
+    example = next(iter(statuses), None)
     for model in models:
+        if not names:
+            example = model.status
         names.append(model.name)
         paths.update(_model_paths(model.name, model.metadata))
-    example = names[0] if names else next((s.name for s in statuses), "")
     paths.update(_any_model_paths(example))
     paths.update(_repository_paths())
     paths.update(_server_paths())
@@ -116,9 +119,9 @@ def _model_paths(name: str, metadata: ModelMetadata) -> dict[str, Any]:
     return {v2: {"post": infer}, v1: {"post": predict}}
 
 
-def _any_model_paths(example: str) -> dict[str, Any]:
-    model = _path_parameter("model_name", example)
-    version = _path_parameter("model_version", "")
+def _any_model_paths(example: ModelStatus | None) -> dict[str, Any]:
+    model = _path_parameter("model_name", example.name if example else "")
+    version = _path_parameter("model_version", example.version if example else "")
     base, versioned = "/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}"
     metadata = ("Metadata of a model", "models", _json(reference("ModelMetadata")), (404, 503))
     ready = ("Is a model ready?", "models", _json(reference("ModelReady")), (404, 503))
@@ -132,13 +135,6 @@ def _any_model_paths(example: str) -> dict[str, Any]:
         (404, 429, 501, 503),
         body=reference("InferRequest"),
     )
-    explain = _operation(
-        "Explain an answer (V1); not offered yet",
-        "models",
-        None,
-        (404, 501),
-        body={"type": "object"},
-    )
     names = _operation("All models", "models", _json(reference("ModelNames")), ())
     return {
         "/v2/models": {"get": names},
@@ -149,7 +145,6 @@ def _any_model_paths(example: str) -> dict[str, Any]:
         versioned + "/infer": {"parameters": [model, version], "post": infer},
         "/v1/models": {"get": names},
         "/v1/models/{model_name}": {"parameters": [model], "get": _operation(*ready)},
-        "/v1/models/{model_name}:explain": {"parameters": [model], "post": explain},
     }
 
 
@@ -158,7 +153,11 @@ def _repository_paths() -> dict[str, Any]:
     model = _path_parameter("model_name", "")
     statuses = {"type": "array", "items": reference("ModelStatus")}
     only_ready = obj({"ready": {"type": "boolean", "description": "only models that are ready"}})
-    parameters = {"type": ["object", "null"]}
+    nothing: Schema = {"type": ["object", "null"], "maxProperties": 0}
+    dependents: Schema = {
+        "type": ["object", "null"],
+        "properties": {"unload_dependents": {"type": "boolean"}},
+    }
     name, flag = {"type": "string"}, {"type": "boolean"}
     loaded = obj({"name": name, "load": flag}, required=["name", "load"])
     unloaded = obj({"name": name, "unload": flag}, required=["name", "unload"])
@@ -166,11 +165,11 @@ def _repository_paths() -> dict[str, Any]:
     index = _operation(
         "Every version of every model and its state", "repository", _json(statuses), ()
     )
-    load = _operation("Load a model, or load it again", "repository", _json(loaded), (404, 501))
-    unload = _operation("Unload a model", "repository", _json(unloaded), (404, 501))
+    load = _operation("Load a model, or load it again", "repository", _json(loaded), (404,))
+    unload = _operation("Unload a model", "repository", _json(unloaded), (404,))
     index["requestBody"] = _body(only_ready, None, is_required=False)
-    for operation in (load, unload):
-        operation["requestBody"] = _body(obj({"parameters": parameters}), None, is_required=False)
+    load["requestBody"] = _body(obj({"parameters": nothing}), None, is_required=False)
+    unload["requestBody"] = _body(obj({"parameters": dependents}), None, is_required=False)
     for operation in (index, load, unload):
         operation["responses"] |= _refusals(_WITH_BODY)
     return {

@@ -220,8 +220,8 @@ def test_a_model_that_cannot_be_loaded_is_400_with_the_reason() -> None:
 def test_a_load_with_overrides_is_refused_rather_than_ignored() -> None:
     body = {"parameters": {"config": "{}"}}
     answer = ask(catalog(), "POST", "/v2/repository/models/wine/load", json=body)
-    assert answer.status_code == 501
-    assert "load takes no 'config'" in answer.json()["error"]
+    assert answer.status_code == 400
+    assert "load takes no parameters, got 'config'" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("operation", ["load", "unload"])
