@@ -95,7 +95,8 @@ def stage_times(kind: Codec, body: bytes, aux: int, batch: int) -> list[float]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
     print(
-        f"{'':14}{'rows':>6}{'batch':>6}{'decode':>9}{'key':>9}{'assemble':>9}{'encode':>9}{'sum us':>9}"
+        f"{'microseconds':14}{'rows':>6}{'batch':>6}"
+        + "".join(f"{stage:>9}" for stage in ("decode", "key", "assemble", "encode", "sum"))
     )
     for name, kind, make in CASES:
         for rows, batch in ((1, 1), (1, 32), (100, 1), (4096, 1)):

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import httpx
-from tests.fakes import FakeCatalog
 
 from salver.server.rest.app import build_app
 from salver.settings import ServeSettings
+from tests.fakes import FakeCatalog
 
 
 def ask(catalog: FakeCatalog, method: str, path: str, **options: Any) -> httpx.Response:

@@ -33,7 +33,7 @@ from harness.processes import (
 from harness.servers import Launch, Server
 from harness.table import Sample, Standing
 
-START_S = 90.0
+START_S = 60.0
 POLL_S = 0.02
 BUSY_SHARE = 0.1
 WARM_UP_CONNECTIONS = 16

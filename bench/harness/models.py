@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _perceptron(path: Path) -> tuple[Any, Any]:
     random = np.random.default_rng(8)
     nodes, weights, source = [], [], "x"
     sizes = [784, 512, 512, 10]
-    for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = layer == len(sizes) - 2
         weight = random.normal(scale=fan_in**-0.5, size=(fan_in, fan_out)).astype(np.float32)
         bias = random.normal(size=fan_out).astype(np.float32)

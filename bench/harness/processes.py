@@ -154,6 +154,6 @@ def _listening_inodes(port: int) -> set[str]:
 
 def _owns(pid: int, inodes: set[str]) -> bool:
     try:
-        return any(os.readlink(entry) in inodes for entry in (PROC / str(pid) / "fd").iterdir())
+        return any(str(entry.readlink()) in inodes for entry in (PROC / str(pid) / "fd").iterdir())
     except OSError:
         return False

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import httptools
 import orjson
@@ -51,9 +52,8 @@ class Connection(asyncio.Protocol):
         self.parts: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport; httptools feeds back into this object."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        """Keeps the transport (uvloop's is no subclass of asyncio.Transport, hence the cast)."""
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the socket."""

@@ -150,6 +150,10 @@ async def _start_http(
 
     def render_metrics() -> bytes:
         catalog.refresh_gauges()
+        if spans is not None:
+            registry.counter(
+                "salver_spans_dropped_total", "Spans that did not reach the collector."
+            ).value = spans.dropped
         processes = [ProcessRef(os.getpid(), "gateway", "gateway"), *catalog.processes()]
         return render(merge([registry.snapshot(), process_families(read_usages(processes))]))
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.zoo import Zoo, zoo_serving
 
 
 @pytest.fixture
@@ -17,3 +19,10 @@ def python_model(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    """One server with a model of every kind; tests must leave its models loaded."""
+    with zoo_serving(tmp_path_factory.mktemp("zoo")) as running:
+        yield running

@@ -108,7 +108,12 @@ def serving(*arguments: str, start_timeout_s: float = 60.0) -> Iterator[Server]:
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 command(
-                    "serve", *arguments, "--http-port", "0", "--log-format", "json",
+                    "serve",
+                    *arguments,
+                    "--http-port",
+                    "0",
+                    "--log-format",
+                    "json",
                     *(() if "--grpc-port" in arguments else ("--grpc-port", "0")),
                 ),
                 stdout=subprocess.DEVNULL,

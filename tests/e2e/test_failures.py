@@ -59,9 +59,7 @@ def hammer(server: Server, model: str, count: int, threads: int = 8) -> list[int
         with httpx.Client(base_url=server.url, timeout=60) as client:
             for number in numbers:
                 body = {
-                    "inputs": [
-                        {"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [number]}
-                    ]
+                    "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [number]}]
                 }
                 response = client.post(f"/v2/models/{model}/infer", json=body)
                 if response.status_code == 200:
@@ -106,9 +104,7 @@ def test_a_killed_fork_server_is_started_again(python_model: Write) -> None:
 
 
 @pytest.mark.parametrize("what", [1, 2, 3, 4, 5, 6])
-def test_a_model_that_misbehaves_leaves_its_neighbour_alone(
-    python_model: Write, what: int
-) -> None:
+def test_a_model_that_misbehaves_leaves_its_neighbour_alone(python_model: Write, what: int) -> None:
     nasty, echo = python_model(NASTY, "nasty"), python_model(ECHO, "echo")
     with serving(
         str(nasty), str(echo), "--request-timeout", "3s", "--worker-memory", "400MiB"
@@ -137,9 +133,7 @@ def test_a_request_that_kills_its_worker_takes_no_other_with_it(python_model: Wr
 def test_a_full_queue_says_when_to_come_back(python_model: Write) -> None:
     with serving(str(python_model(SLOW)), "--max-queue-size", "5") as server:
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
-            responses = list(
-                pool.map(lambda _: server.infer("custom", [[1.0]]), range(80))
-            )
+            responses = list(pool.map(lambda _: server.infer("custom", [[1.0]]), range(80)))
         refused = [response for response in responses if response.status_code == 429]
         assert refused
         assert {response.status_code for response in responses} == {200, 429}
@@ -149,9 +143,7 @@ def test_a_full_queue_says_when_to_come_back(python_model: Write) -> None:
 
 
 def test_a_client_that_leaves_wedges_nothing(python_model: Write) -> None:
-    body = (
-        b'{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP64","data":[1]}]}'
-    )
+    body = b'{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP64","data":[1]}]}'
     request = (
         b"POST /v2/models/custom/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         % len(body)
@@ -185,8 +177,11 @@ def test_a_killed_gateway_leaves_no_process(python_model: Write) -> None:
 
 def test_one_failed_load_among_several_is_told_everywhere(python_model: Write) -> None:
     good = python_model(ECHO, "good")
-    bad = python_model("class Bad:\n    def load(self): raise OSError('no weights')\n"
-                       "    def predict(self, x: np.ndarray) -> np.ndarray: return x\n", "bad")
+    bad = python_model(
+        "class Bad:\n    def load(self): raise OSError('no weights')\n"
+        "    def predict(self, x: np.ndarray) -> np.ndarray: return x\n",
+        "bad",
+    )
     with serving(str(good), str(bad)) as server:
         assert server.infer("good", [[1.0]]).status_code == 200
         ready = server.get("/v2/health/ready")

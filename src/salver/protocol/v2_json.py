@@ -54,13 +54,13 @@ class V2JsonCodec:
             return _encode_binary(response, request, model, binary)
         shapes = tuple([tensor.data.shape for tensor in response.outputs])
         heads = _heads(response, shapes, model)
-        body = b"]},".join(
-            [
-                head + flat_text(tensor)[1:-1]
-                for head, tensor in zip(heads, response.outputs, strict=True)
-            ]
-        )
-        return EncodedResponse(_with_id(body + (_END if heads else b"]}"), request.id))
+        if not response.outputs:
+            return EncodedResponse(_with_id(heads[0] + b"]}", request.id))
+        texts = [
+            head + flat_text(tensor)[1:-1]
+            for head, tensor in zip(heads, response.outputs, strict=True)
+        ]
+        return EncodedResponse(_with_id(b"]},".join(texts) + _END, request.id))
 
     def encode_rows(
         self,
@@ -234,8 +234,8 @@ def _encode_rows(
     model: ModelIdentity,
 ) -> list[EncodedResponse]:
     if not response.outputs:
-        heads: tuple[bytes, ...] = _heads(response, (), model)
-        return [EncodedResponse(_with_id(b"".join((*heads, b"]}")), r.id)) for r in requests]
+        body = _heads(response, (), model)[0] + b"]}"
+        return [EncodedResponse(_with_id(body, request.id)) for request in requests]
     texts = [flat_rows(tensor, rows) for tensor in response.outputs]
     heads_by_rows = {
         count: _heads(

@@ -117,7 +117,8 @@ def _picks_by_name(part: Any) -> bool:
     if hasattr(part, "transformers_") or getattr(part, "func", None) is not None:
         return True
     output = getattr(part, "_sklearn_output_config", {}).get("transform", "default")
-    is_foreign = type(part).__module__.split(".")[0] not in ("sklearn", "xgboost", "lightgbm")
+    # LightGBM's wrappers cannot forget their names, and warn if rows come without.
+    is_foreign = type(part).__module__.split(".")[0] not in ("sklearn", "xgboost")
     return output != "default" or is_foreign
 
 
@@ -150,10 +151,11 @@ def _note_values(part: Any, columns: Sequence[int], known: list[Any], names: Seq
 
 def _first_of(part: Any) -> list[Any]:
     """One of the like models within an ensemble; and the model within each calibrated one."""
-    inner = getattr(part, "estimators_", None) or getattr(part, "calibrated_classifiers_", None)
-    if not isinstance(inner, list) or not inner:
-        return []
-    return [getattr(inner[0], "estimator", inner[0]), inner[0]]
+    for attribute in ("estimators_", "calibrated_classifiers_"):
+        inner = getattr(part, attribute, None)
+        if isinstance(inner, list) and inner:
+            return [getattr(inner[0], "estimator", inner[0]), inner[0]]
+    return []
 
 
 def _note_fitted(part: Any, columns: Sequence[int], known: list[Any]) -> None:

@@ -44,11 +44,11 @@ _REGRESSORS = frozenset(
     )
 )
 _SAMPLE_ROWS = (1, 2, 3, 7, 32)
-_SAMPLE_SCALES = (0.0, 1.0, 1e-3, 1e3)
+_SAMPLE_SCALES = (0.0, 1.0, 1e-3, 1e3, 1.0)
 
 
 def linear_shortcut(estimator: Any) -> dict[str, Computation] | None:
-    """Quicker computations of the same outputs for a linear model, or None."""
+    """Quicker computations of the same outputs for a linear model; None for other models."""
     kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
     if kind in _CLASSIFIERS:
         found = _classifier(estimator)
@@ -56,7 +56,7 @@ def linear_shortcut(estimator: Any) -> dict[str, Computation] | None:
         found = {"predict": _regression(estimator)}
     else:
         return None
-    return found if _agrees(estimator, found) else None
+    return {name: method for name, method in found.items() if _agrees(estimator, name, method)}
 
 
 def _classifier(estimator: Any) -> dict[str, Computation]:
@@ -82,7 +82,25 @@ def _classifier(estimator: Any) -> dict[str, Computation]:
         taken: Array = classes.take(winners, axis=0)
         return taken
 
-    return {"predict": predict, "decision_function": decision_function}
+    found: dict[str, Computation] = {"predict": predict, "decision_function": decision_function}
+    if type(estimator).__name__ == "LogisticRegression":
+        found["predict_proba"] = _probabilities(decision_function, is_binary=is_binary)
+    return found
+
+
+def _probabilities(decision_function: Computation, *, is_binary: bool) -> Computation:
+    from scipy.special import expit
+    from sklearn.utils.extmath import softmax
+
+    def of_two(rows: Array) -> Array:
+        second: Array = expit(decision_function(rows))
+        return np.stack([1 - second, second], axis=1)
+
+    def of_many(rows: Array) -> Array:
+        shares: Array = softmax(decision_function(rows), copy=False)
+        return shares
+
+    return of_two if is_binary else of_many
 
 
 def _regression(estimator: Any) -> Computation:
@@ -100,17 +118,16 @@ def _regression(estimator: Any) -> Computation:
     return predict
 
 
-def _agrees(estimator: Any, found: dict[str, Computation]) -> bool:
+def _agrees(estimator: Any, name: str, method: Computation) -> bool:
     """Whether the short cut gives the same bits and dtype on rows of several sizes."""
     generator = np.random.default_rng(0)
     width = int(estimator.n_features_in_)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        for count, scale in zip(_SAMPLE_ROWS, (*_SAMPLE_SCALES, 1.0), strict=True):
+        for count, scale in zip(_SAMPLE_ROWS, _SAMPLE_SCALES, strict=True):
             rows = generator.standard_normal((count, width)) * scale
             for sample in (rows, rows.astype(np.float32)):
-                for name, method in found.items():
-                    own, ours = getattr(estimator, name)(sample), method(sample)
-                    if own.dtype != ours.dtype or not np.array_equal(own, ours):
-                        return False
+                own, ours = getattr(estimator, name)(sample), method(sample)
+                if own.dtype != ours.dtype or not np.array_equal(own, ours):
+                    return False
     return True

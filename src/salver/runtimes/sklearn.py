@@ -9,7 +9,7 @@ is taken only if it gave the same bits as the estimator when the model was loade
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,12 +121,21 @@ class SklearnModel:
         if self._forbids_nan:
             refuse_non_finite(rows, self._schema.names)
         try:
-            return InferResponse(tuple(self._tensor(name, rows) for name in wanted))
+            return self._answered(wanted, rows)
+        except (ValueError, TypeError) as error:
+            if not _is_matrix_but_double(rows):
+                raise refused_by("scikit-learn", error) from error
+        # Some estimators (KMeans) take only the precision they were fitted with.
+        try:
+            return self._answered(wanted, rows.astype(np.float64))
         except (ValueError, TypeError) as error:
             raise refused_by("scikit-learn", error) from error
 
     def unload(self) -> None:
         """The estimator frees itself."""
+
+    def _answered(self, wanted: Sequence[str], rows: Any) -> InferResponse:
+        return InferResponse(tuple([self._tensor(name, rows) for name in wanted]))
 
     def _tensor(self, name: str, rows: Any) -> Tensor:
         return tensor_from_array(name, _dense(self._computations[name](rows)))
@@ -154,6 +163,10 @@ class SklearnModel:
             forbids_nan=self._forbids_nan,
             framework_version=version,
         )
+
+
+def _is_matrix_but_double(rows: Any) -> bool:
+    return isinstance(rows, np.ndarray) and rows.dtype.kind in "fiub" and rows.dtype.char != "d"
 
 
 def _inputs(schema: Schema) -> tuple[TensorMetadata, ...]:

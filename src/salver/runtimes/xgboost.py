@@ -82,6 +82,7 @@ class XgboostModel:
             "leaf": self._leaf,
             "contributions": self._contributions,
         }
+        self._predicts_in_place = self._can_predict_in_place()
         self._metadata = self._described(xgboost.__version__)
 
     @property
@@ -110,35 +111,45 @@ class XgboostModel:
 
     def _predict(self, matrix: Array) -> Array:
         # Feature names are checked before this: the matrix is in the model's order.
+        if not self._predicts_in_place:
+            return self._predict_dmatrix(matrix)
         answer: Array = self._booster.inplace_predict(matrix, validate_features=False)
         return answer
 
     def _margin(self, matrix: Array) -> Array:
+        if not self._predicts_in_place:
+            return self._predict_dmatrix(matrix, output_margin=True)
         answer: Array = self._booster.inplace_predict(
             matrix, predict_type="margin", validate_features=False
         )
         return answer
 
     def _leaf(self, matrix: Array) -> Array:
-        answer: Array = self._booster.predict(
-            self._dmatrix(matrix), pred_leaf=True, validate_features=False
-        )
-        return answer.reshape(len(matrix), -1)
+        return self._predict_dmatrix(matrix, pred_leaf=True).reshape(len(matrix), -1)
 
     def _contributions(self, matrix: Array) -> Array:
-        answer: Array = self._booster.predict(
-            self._dmatrix(matrix), pred_contribs=True, validate_features=False
-        )
-        return answer
+        return self._predict_dmatrix(matrix, pred_contribs=True)
 
-    def _dmatrix(self, matrix: Array) -> Any:
-        return self._matrix_type(
+    def _can_predict_in_place(self) -> bool:
+        """Trees can; gblinear cannot."""
+        try:
+            self._booster.inplace_predict(
+                np.zeros((1, self._width), dtype=np.float32), validate_features=False
+            )
+        except self._error:
+            return False
+        return True
+
+    def _predict_dmatrix(self, matrix: Array, **wanted: bool) -> Array:
+        data = self._matrix_type(
             matrix,
             nthread=self._threads,
             feature_names=list(self._names) or None,
             feature_types=list(self._types),
             enable_categorical=True,
         )
+        answer: Array = self._booster.predict(data, validate_features=False, **wanted)
+        return answer
 
     def _described(self, version: str) -> ModelMetadata:
         datatypes = tuple(

@@ -6,8 +6,7 @@ public so that the request path can say `metrics.requests.value += 1`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
 from salver.errors import ErrorKind
 from salver.telemetry.registry import Counter, Gauge, Histogram, Registry
@@ -21,19 +20,12 @@ SIZE_BOUNDS: tuple[float, ...] = tuple(float(1 << power) for power in range(14))
 _FAILURES = tuple(kind for kind in ErrorKind if kind is not ErrorKind.OK)
 
 
-class Arrived(Protocol):
-    """Anything that knows when it came, on the clock of `now_s`."""
-
-    arrived_s: float
-
-
 class ModelMetrics:
     """The numbers of one version of one model. Durations in seconds, sizes in bytes.
 
-    For every request: `requests.value += 1`, then `observe_queue_time(seconds)` (or
-    `observe_queue_times`) as it leaves the queue and `observe_latency(seconds)` as it is
-    answered; for every batch, `observe_batch`. `in_flight` and `queued` are gauges to add to
-    and take from.
+    For every request: `requests.value += 1`, then `observe_queue_time(seconds)` as it leaves
+    the queue and `observe_latency(seconds)` as it is answered; for every batch,
+    `observe_batch`. `in_flight` and `queued` are gauges to add to and take from, or to set.
     """
 
     __slots__ = (
@@ -137,12 +129,6 @@ class ModelMetrics:
         self.worker_restarts: Counter = registry.counter(
             "salver_worker_restarts_total", "Workers started again after they died.", **of
         )
-
-    def observe_queue_times(self, now_s: float, calls: Iterable[Arrived]) -> None:
-        """These calls leave the queue now."""
-        observe = self.observe_queue_time
-        for call in calls:
-            observe(now_s - call.arrived_s)
 
     def observe_batch(self, requests: int, rows: int, compute_s: float) -> None:
         """A worker answered a batch."""

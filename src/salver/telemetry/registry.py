@@ -19,16 +19,12 @@ _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class Counter:
-    """Only ever grows; on the hot path, `counter.value += 1` saves the call of `inc`."""
+    """Only ever add to `value`."""
 
     __slots__ = ("value",)
 
     def __init__(self) -> None:
         self.value: float = 0
-
-    def inc(self, amount: float = 1) -> None:
-        """Adds `amount`, which is not negative."""
-        self.value += amount
 
 
 class Gauge:

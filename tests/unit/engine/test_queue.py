@@ -80,9 +80,7 @@ class RecordedCall(Call):
         self.outcomes.append(kind)
 
 
-def make_queue(
-    loop: Loop, limits: BatchLimits = NO_WINDOW, max_queued: int = 100
-) -> ModelQueue:
+def make_queue(loop: Loop, limits: BatchLimits = NO_WINDOW, max_queued: int = 100) -> ModelQueue:
     metrics = ModelMetrics(Registry(), "iris", "1")
     return ModelQueue(
         "model 'iris'",

@@ -177,7 +177,11 @@ def test_single_precision_rows_get_the_estimators_own_answer(fitted: tuple[Any, 
     rows = ROWS[:5].astype(np.float32)
     model = load(path, "sklearn")
     default = model.metadata.default_outputs[0]
-    assert_same(only(model.predict(matrix(rows))), getattr(estimator, default)(rows))
+    try:
+        expected = getattr(estimator, default)(rows)
+    except ValueError:  # KMeans takes only what it was fitted on.
+        expected = getattr(estimator, default)(rows.astype(np.float64))
+    assert_same(only(model.predict(matrix(rows))), expected)
 
 
 def test_nan_gets_a_refusal_or_the_estimators_own_answer(fitted: tuple[Any, Path]) -> None:

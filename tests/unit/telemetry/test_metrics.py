@@ -46,20 +46,6 @@ def test_a_request_leaves_its_queue_time_and_its_latency() -> None:
     assert values["salver_request_duration_seconds_sum"] == 0.004
 
 
-class _Call:
-    def __init__(self, arrived_s: float) -> None:
-        self.arrived_s = arrived_s
-
-
-def test_calls_that_leave_the_queue_together_count_each_with_its_own_wait() -> None:
-    registry = Registry()
-    metrics = ModelMetrics(registry, "iris", "1")
-    metrics.observe_queue_times(10.0, [_Call(9.5), _Call(9.75)])
-    values = scraped(registry)
-    assert values["salver_queue_duration_seconds_sum"] == 0.75
-    assert values["salver_queue_duration_seconds_count"] == 2
-
-
 @pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.OK])
 def test_every_kind_of_error_has_its_own_count(kind: ErrorKind) -> None:
     registry = Registry()

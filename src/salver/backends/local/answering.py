@@ -185,9 +185,7 @@ class Answerer:
                 )
 
 
-def decompress(
-    body: Data, coding: ContentCoding, limit_bytes: int
-) -> bytes:
+def decompress(body: Data, coding: ContentCoding, limit_bytes: int) -> bytes:
     """Undoes a content coding. Raises `PayloadTooLarge` before the result exceeds the limit."""
     if coding is ContentCoding.GZIP:
         wbits = _GZIP_WBITS

@@ -18,7 +18,7 @@ from salver.engine.queue import Clock, ModelQueue
 from salver.errors import LoadFailed, ModelNotFound, SalverError
 from salver.settings import ServeSettings
 from salver.telemetry.metrics import ModelMetrics
-from salver.telemetry.process import ProcessRef
+from salver.telemetry.process import ProcessRef, proportional_bytes
 from salver.telemetry.registry import Registry
 
 _CHECK_S = 0.1
@@ -220,7 +220,7 @@ class LocalCatalog:
             metrics = model.queue.metrics
             metrics.queued.value = model.queue.queued
             metrics.in_flight.value = model.queue.in_flight
-            metrics.memory_bytes.value = sum(resident_bytes(pid) for pid in model.pids)
+            metrics.memory_bytes.value = sum(proportional_bytes(pid) or 0 for pid in model.pids)
 
     async def drain(self, timeout_s: float) -> None:
         """Waits until no request is queued or in flight, at most so long."""
@@ -260,12 +260,3 @@ def machine_memory_bytes() -> int:
     except OSError:
         return total
     return min(total, int(limit)) if limit.isdigit() else total
-
-
-def resident_bytes(pid: int) -> int:
-    """The memory of a process, pages shared with its fork server counted too; 0 if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/statm").read_bytes().split()
-    except OSError:
-        return 0
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

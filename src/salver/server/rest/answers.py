@@ -59,7 +59,7 @@ async def read_json_object(request: Request, max_bytes: int) -> dict[str, Any]:
                 )
     except ClientDisconnect:
         raise InvalidInput("the client left before its body was complete") from None
-    if not body.strip():
+    if not body:
         return {}
     try:
         value = msgspec.json.decode(body)

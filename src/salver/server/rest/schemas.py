@@ -19,6 +19,7 @@ from salver.inference.metadata import (
 
 Schema = dict[str, Any]
 
+_MAYBE_OBJECT: Schema = {"type": ["object", "null"]}
 _VALUES: dict[str, Schema] = {"BOOL": {"type": "boolean"}, "BYTES": {"type": "string"}}
 _VALUES |= {name: {"type": "number"} for name in ("FP16", "BF16", "FP32", "FP64")}
 
@@ -89,14 +90,14 @@ def reference(name: str) -> Schema:
 
 def infer_request_schema(inputs: Schema) -> Schema:
     """A V2 request with these inputs."""
-    output = obj({"name": {"type": "string"}, "parameters": {"type": "object"}}, required=["name"])
+    output = obj({"name": {"type": "string"}, "parameters": _MAYBE_OBJECT}, required=["name"])
     return obj(
         {
-            "id": {"type": "string"},
-            "parameters": {"type": "object"},
+            "id": {"type": ["string", "null"]},
+            "parameters": _MAYBE_OBJECT,
             "inputs": inputs,
             "outputs": {
-                "type": "array",
+                "type": ["array", "null"],
                 "items": output,
                 "description": "the outputs wanted; without it, the model's default ones",
             },
@@ -174,7 +175,7 @@ def _tensor_schema(tensor: TensorMetadata, is_positional: bool, accepts_all: boo
             "name": name if is_positional else {"const": tensor.name},
             "datatype": datatypes,
             "shape": _shape_schema(tensor),
-            "parameters": {"type": "object"},
+            "parameters": _MAYBE_OBJECT,
             "data": _data_schema((tensor.datatype, *tensor.accepts), accepts_all),
         },
         required=["name", "datatype", "shape", "data"],

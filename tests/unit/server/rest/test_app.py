@@ -171,6 +171,7 @@ def test_the_index_of_ready_models_leaves_the_others_out() -> None:
     [
         (b"{", "the body is no JSON"),
         (b"\xff", "the body is no JSON"),
+        (b"\n", "the body is no JSON"),
         (b"[]", "the body must be a JSON object, not list"),
         (b'{"ready": "yes"}', "'ready' of the body must be true or false"),
     ],

@@ -1,0 +1,142 @@
+"""The worker's end of its socket: frames in, frames out, blocking."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from salver.backends.local.answering import Answers
+from salver.backends.local.arena import ArenaReader, ArenaWriter
+from salver.backends.local.polling import PollPolicy
+from salver.protocol.frame import (
+    HEADER,
+    INLINE_LIMIT_BYTES,
+    Frame,
+    FrameKind,
+    Item,
+    frame_size,
+    parse_request,
+    reply_head,
+)
+
+_BUFFER_BYTES = 256 << 10
+
+
+class WorkerChannel:
+    """The worker's end of the socket, blocking."""
+
+    def __init__(
+        self, connection: socket.socket, requests: ArenaReader, replies: ArenaWriter
+    ) -> None:
+        self._socket = connection
+        self._requests = requests
+        self._replies = replies
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._polling = PollPolicy()
+        self._last_length = 0
+
+    def receive(self) -> Frame | None:
+        """The next frame; its payload is valid until the next call. None: gateway gone."""
+        view = memoryview(self._buffer)
+        filled = self._poll(view)
+        needed = frame_size(view) if filled >= HEADER.size else HEADER.size
+        if needed > len(view):
+            view = self._grown(filled, needed)
+        while 0 < filled < needed:
+            try:
+                count = self._socket.recv_into(view[filled:])
+            except OSError:
+                return None
+            if count == 0:
+                return None
+            filled += count
+            if filled >= HEADER.size:
+                needed = frame_size(view)
+                if needed > len(view):
+                    view = self._grown(filled, needed)
+        return parse_request(view[:needed]) if filled else None
+
+    def _grown(self, filled: int, needed: int) -> memoryview:
+        larger = bytearray(needed)
+        larger[:filled] = self._buffer[:filled]
+        self._buffer = larger
+        return memoryview(larger)
+
+    def _poll(self, view: memoryview) -> int:
+        """Looks for the next frame without sleeping, if the policy says so; bytes received."""
+        started_s = time.perf_counter()
+        end_s = started_s + self._polling.next_s(self._last_length)
+        now_s = started_s
+        while now_s < end_s:
+            try:
+                count = self._socket.recv_into(view, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                # Whoever wants this core goes first.
+                os.sched_yield()
+                now_s = time.perf_counter()
+            except OSError:
+                return 0
+            else:
+                self._polling.record(now_s - started_s, polled=True, found=True)
+                return count
+        return self._sleep(view, started_s, polled=end_s > started_s)
+
+    def _sleep(self, view: memoryview, started_s: float, *, polled: bool) -> int:
+        try:
+            count = self._socket.recv_into(view)
+        except OSError:
+            return 0
+        gap_s = time.perf_counter() - started_s
+        self._polling.record(gap_s, polled=polled, found=False)
+        return count
+
+    def items(self, frame: Frame) -> list[Item]:
+        """The frame's items, views into the frame or into shared memory."""
+        table = frame.table
+        self._last_length = len(table) // 3
+        if frame.is_shared:
+            bodies = frame.shared_bodies(self._requests.view(frame.shared_size))
+        else:
+            bodies = frame.bodies()
+        return [Item(*row) for row in zip(table[0::3], table[1::3], bodies, strict=True)]
+
+    def reply(self, batch_id: int, answers: Answers) -> None:
+        """Sends the answers, through shared memory if they are large."""
+        table: list[int] = []
+        size = 0
+        for tag, aux, body in answers.items:
+            length = len(body)
+            table += (tag, aux, length)
+            size += length
+        is_shared = size > INLINE_LIMIT_BYTES
+        kind = FrameKind.RECYCLE if answers.must_recycle else FrameKind.REPLY
+        head = reply_head(
+            batch_id,
+            kind,
+            table,
+            size,
+            is_shared=is_shared,
+            compute_ns=answers.compute_ns,
+            rows=answers.rows,
+            runs=answers.runs,
+        )
+        bodies = [item.body for item in answers.items]
+        if is_shared:
+            self._replies.trim()
+            self._replies.write(bodies, size)
+            self._send(head)
+        else:
+            self._send(b"".join((head, *bodies)))
+
+    def send_text(self, kind: FrameKind, text: bytes) -> None:
+        """Sends a reply frame of one item outside any batch."""
+        head = reply_head(0, kind, (0, 0, len(text)), len(text), is_shared=False)
+        self._send(head + text)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            # The gateway is gone, and with it every reason to live.
+            os._exit(0)

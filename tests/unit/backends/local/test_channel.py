@@ -1,0 +1,109 @@
+"""Both ends of a worker's socket, without a worker process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from salver.backends.local.answering import Answers
+from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
+from salver.backends.local.channel import WorkerChannel
+from salver.protocol.frame import FrameKind, Item, parse_reply, request_head
+
+
+class Ends:
+    """A worker's channel and the bare socket that the gateway would have."""
+
+    def __init__(self) -> None:
+        self.gateway, worker = socket.socketpair()
+        self.requests_fd, self.replies_fd = create_arena("requests"), create_arena("replies")
+        self.requests = ArenaWriter(self.requests_fd)
+        self.replies = ArenaReader(self.replies_fd)
+        self.worker = worker
+        self.channel = WorkerChannel(
+            worker, ArenaReader(os.dup(self.requests_fd)), ArenaWriter(os.dup(self.replies_fd))
+        )
+
+    def close(self) -> None:
+        self.gateway.close()
+        self.worker.close()
+        self.requests.close()
+        self.replies.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    ends = Ends()
+    yield ends
+    ends.close()
+
+
+def frame_of(bodies: list[bytes], *, is_shared: bool = False) -> bytes:
+    table = [number for body in bodies for number in (1, 0, len(body))]
+    size = sum(len(body) for body in bodies)
+    head = request_head(3, FrameKind.BATCH, table, size, is_shared=is_shared)
+    return head if is_shared else head + b"".join(bodies)
+
+
+def received(ends: Ends) -> list[bytes]:
+    frame = ends.channel.receive()
+    assert frame is not None
+    return [bytes(item.body) for item in ends.channel.items(frame)]
+
+
+def test_frames_that_arrive_together_are_taken_one_by_one(ends: Ends) -> None:
+    ends.gateway.sendall(frame_of([b"a", b"bc"]))
+    assert received(ends) == [b"a", b"bc"]
+    ends.gateway.sendall(frame_of([b"d"]))
+    assert received(ends) == [b"d"]
+
+
+def test_a_frame_larger_than_the_buffer_is_taken_whole(ends: Ends) -> None:
+    import threading
+
+    body = b"x" * 1_000_000
+    sender = threading.Thread(target=ends.gateway.sendall, args=(frame_of([body]),))
+    sender.start()
+    assert received(ends) == [body]
+    sender.join()
+
+
+def test_bodies_in_shared_memory_are_found_there(ends: Ends) -> None:
+    bodies = [b"x" * 100_000, b"y"]
+    ends.requests.write(bodies, 100_001)
+    ends.gateway.sendall(frame_of(bodies, is_shared=True))
+    assert received(ends) == bodies
+
+
+def test_a_closed_gateway_ends_the_worker_s_loop(ends: Ends) -> None:
+    ends.gateway.close()
+    assert ends.channel.receive() is None
+
+
+def test_half_a_frame_and_then_nothing_ends_the_loop_too(ends: Ends) -> None:
+    ends.gateway.sendall(frame_of([b"abcdef"])[:-3])
+    ends.gateway.close()
+    assert ends.channel.receive() is None
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_answers_go_back_inline_or_through_shared_memory(ends: Ends, size: int) -> None:
+    answers = Answers([Item(0, 7, b"z" * size)], rows=4, runs=1, compute_ns=99)
+    ends.channel.reply(5, answers)
+    frame = parse_reply(ends.gateway.recv(1 << 20))
+    assert (frame.batch_id, frame.rows, frame.runs, frame.compute_ns) == (5, 4, 1, 99)
+    assert frame.is_shared == (size > 100_000)
+    if frame.is_shared:
+        bodies = frame.shared_bodies(ends.replies.view(frame.shared_size))
+    else:
+        bodies = frame.bodies()
+    assert [bytes(body) for body in bodies] == [b"z" * size]
+    assert frame.table[:2] == (0, 7)
+
+
+def test_a_worn_out_worker_says_so_in_its_last_answer(ends: Ends) -> None:
+    ends.channel.reply(1, Answers([Item(9, 0, b"no memory")], must_recycle=True))
+    assert parse_reply(ends.gateway.recv(1 << 20)).kind == FrameKind.RECYCLE
