@@ -8,6 +8,7 @@ peer are servers of their own, so that the table hides nothing.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import sysconfig
@@ -178,6 +179,7 @@ def _triton(launch: Launch) -> Command:
     model = launch.folder / "models" / launch.case.model
     (model / "1").mkdir(parents=True)
     shutil.copy(PEERS / "triton_model.py", model / "1" / "model.py")
+    shutil.copy(PEERS / "predictors.py", model / "1" / "predictors.py")
     width, out, datatype = TRITON_TENSORS[launch.case.model]
     config = TRITON_CONFIG.format(
         model=launch.case.model,
@@ -198,10 +200,10 @@ def _triton(launch: Launch) -> Command:
     ):
         arguments += [f"--{name}-address", "127.0.0.1", f"--{name}-port", str(port)]
     # The stub is linked to libpython: without the path it takes the system's, which lacks ours.
+    # It ignores PYTHONPATH and takes the environment of the first python3 in PATH.
     libraries = f"{sysconfig.get_config_var('LIBDIR')}:{package.parent / 'nvidia_pytriton.libs'}"
-    python_path = f"{PEERS}:{package.parent}"
-    env = _peer_env(launch, LD_LIBRARY_PATH=libraries, PYTHONPATH=python_path)
-    return Command(arguments, env)
+    search = f"{launch.environment / 'bin'}:{os.environ['PATH']}"
+    return Command(arguments, _peer_env(launch, LD_LIBRARY_PATH=libraries, PATH=search))
 
 
 def _triton_backends(root: Path, folder: Path) -> Path:

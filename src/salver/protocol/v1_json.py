@@ -4,8 +4,9 @@
     {"inputs": ...}        TensorFlow Serving's columnar form        -> {"outputs": ...}
 
 V1 names no datatypes, so the model's metadata gives them; for a column, and for an input of
-any shape, the values do. Instances that are no regular numbers or strings reach a model
-that takes any shape as one JSON text each: BYTES with the content_type `json`.
+any shape, the values do. A model that names no inputs gets one for each field of records
+that are alike. Values that are no regular numbers or strings reach a model that takes any
+shape as one JSON text each: BYTES with the content_type `json`.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def _instance_tensors(instances: list[Any], model: ModelIdentity) -> list[WireTe
             return [
                 column_tensor(name, _column(instances, name, names, model), model) for name in names
             ]
-        if not _takes_objects(names, model):
+        if _are_inputs(names, instances, model):
             return [
                 _named_tensor(name, _column(instances, name, names, model), model) for name in names
             ]
@@ -179,14 +180,14 @@ def _instance_tensors(instances: list[Any], model: ModelIdentity) -> list[WireTe
     return [free_tensor("instances", instances, model)]
 
 
-def _takes_objects(names: list[str], model: ModelIdentity) -> bool:
-    """Whether an instance that is an object is a value itself, and not a set of inputs."""
+def _are_inputs(names: list[str], instances: list[Any], model: ModelIdentity) -> bool:
+    """Whether instances that are objects name inputs, instead of being values themselves."""
     inputs = model.metadata.inputs
     if not inputs:
-        return True
+        return all(isinstance(each, dict) and each.keys() == set(names) for each in instances)
     if len(inputs) > 1 or names == [inputs[0].name]:
-        return False
-    return inputs[0].any_shape or names == ["b64"]
+        return True
+    return not inputs[0].any_shape and names != ["b64"]
 
 
 def _column(instances: list[Any], name: str, names: list[str], model: ModelIdentity) -> list[Any]:
@@ -202,6 +203,8 @@ def _column(instances: list[Any], name: str, names: list[str], model: ModelIdent
 
 
 def _named_tensor(name: str, values: list[Any], model: ModelIdentity) -> WireTensor:
+    if not model.metadata.inputs:
+        return free_tensor(name, values, model)
     for spec in model.metadata.inputs:
         if spec.name == name:
             return _input_tensor(spec, values, model)

@@ -185,7 +185,8 @@ def _datatype(feature_type: str, is_text: bool) -> Datatype:
 def _categories(booster: Any, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """The text categories that XGBoost 3.1 and later store, as codes by column.
 
-    They are read from the JSON model: the method that lists them needs pyarrow.
+    They are read from the JSON model: the method that lists them needs pyarrow. XGBoost 3.2
+    cuts texts that are not ASCII at the wrong bytes, so a column of such is left to codes.
     """
     if not names or "c" not in (booster.feature_types or ()):
         return {}
@@ -194,7 +195,7 @@ def _categories(booster: Any, names: tuple[str, ...]) -> dict[str, dict[str, flo
     columns = model.get("cats", {}).get("enc", ())
     found: dict[str, dict[str, float]] = {}
     for name, column in zip(names, columns, strict=False):
-        if len(column.get("offsets", ())) > 1:
+        if len(column.get("offsets", ())) > 1 and min(column["values"], default=-1) >= 0:
             found[name] = {text: float(code) for code, text in enumerate(_texts(column))}
     return found
 
@@ -202,5 +203,5 @@ def _categories(booster: Any, names: tuple[str, ...]) -> dict[str, dict[str, flo
 def _texts(column: dict[str, list[int]]) -> list[str]:
     """Texts as Arrow packs them: one run of bytes, cut at the offsets."""
     offsets = column["offsets"]
-    packed = bytes(value & 0xFF for value in column["values"])
+    packed = bytes(column["values"])
     return [packed[start:end].decode() for start, end in itertools.pairwise(offsets)]

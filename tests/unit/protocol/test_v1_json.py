@@ -123,6 +123,10 @@ def test_strings_and_base64_reach_a_string_input(one_request: Any) -> None:
     assert inputs_of(one_request, _strings(), instances=encoded) == [
         ("text", "BYTES", [b"\xff", b"a"])
     ]
+    nested = codec_for(V1).decode(body(instances=[[{"b64": "YQ=="}]]), 0, _strings())
+    assert nested.inputs[0].data == [[b"a"]] and nested.inputs[0].shape == (1, 1)
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        codec_for(V1).decode(b'{"instances":' + b"[" * 50 + b"]" * 50 + b"}", 0, _strings())
     with pytest.raises(InvalidInput, match="'b64' that is not base64"):
         inputs_of(one_request, _strings(), instances=[{"b64": 5}])
 
@@ -155,7 +159,13 @@ def test_a_model_that_says_nothing_gets_the_instances(one_request: Any) -> None:
     model = ModelIdentity("free", "1", ModelMetadata("python", (), ()))
     assert inputs_of(one_request, model, instances=[[1]]) == [("instances", "INT64", [[1]])]
     assert inputs_of(one_request, model, inputs=[[1]]) == [("inputs", "INT64", [[1]])]
-    assert inputs_of(one_request, model, instances=[{"a": 1}])[0][2] == [b'{"a":1}']
+    columns = [("a", "INT64", [1, 2]), ("b", "BYTES", [b"x", b"y"])]
+    records = [{"a": 1, "b": "x"}, {"b": "y", "a": 2}]
+    assert inputs_of(one_request, model, instances=records) == columns
+    assert inputs_of(one_request, model, inputs={"a": [1, 2], "b": ["x", "y"]}) == columns
+    mixed = [{"a": 1}, {"b": 2}]
+    texts = [b'{"a":1}', b'{"b":2}']
+    assert inputs_of(one_request, model, instances=mixed) == [("instances", "BYTES", texts)]
 
 
 @pytest.mark.parametrize(
@@ -218,13 +228,22 @@ def test_plain_rows_for_several_inputs_are_refused(one_request: Any, pair: Any) 
         inputs_of(one_request, pair, inputs=[[1, 2]])
 
 
-def test_json_too_deep_to_pass_on_is_refused(one_request: Any, echo: Any) -> None:
-    deep: Any = 1
-    for _ in range(600):
-        deep = {"a": deep}
-    with pytest.raises(InvalidInput, match="nested"):
-        for _ in range(20):
-            deep = [deep] * 1
-            inputs_of(one_request, echo, instances=[deep])
-            deep = {"a": {"a": deep}}
-        pytest.fail("no depth was refused")
+def test_any_depth_is_passed_on_or_refused(one_request: Any, echo: Any) -> None:
+    outcomes = set()
+    for depth in range(900, 1010):
+        text = b'{"instances":[{"a":' + b"[" * depth + b"]" * depth + b"}]}"
+        try:
+            [tensor] = one_request(V1, text, echo).inputs
+        except InvalidInput:
+            outcomes.add("refused")
+        else:
+            assert tensor.data[0] == text[14:-2]
+            outcomes.add("passed")
+    assert outcomes == {"refused", "passed"}
+
+
+def test_half_a_surrogate_pair_is_no_text(one_request: Any, echo: Any) -> None:
+    with pytest.raises(InvalidInput, match="not a V1 inference request"):
+        one_request(V1, b'{"instances":[NaN,"\\ud800"]}', echo)
+    fine = one_request(V1, b'{"instances":[NaN,"\\u00e9"]}', echo)
+    assert fine.inputs[0].data.tolist() == [b"null", b'"\xc3\xa9"']

@@ -372,6 +372,13 @@ def test_a_stack_is_answered_as_each_request_alone_is(
     assert answer(V2, bodies, iris) == [answer(V2, [body], iris)[0] for body in bodies]
 
 
+def test_half_a_surrogate_pair_beside_nan_is_no_text(iris: Any) -> None:
+    body = IRIS_ROW.replace(b"5.1", b"NaN")
+    assert codec_for(V2).decode(body, 0, iris).inputs[0].name == "input-0"
+    with pytest.raises(InvalidInput, match="not a V2 inference request"):
+        codec_for(V2).decode(body[:-1] + b',"id":"\\ud800"}', 0, iris)
+
+
 def test_a_memoryview_is_decoded_like_bytes(iris: Any) -> None:
     decoded = codec_for(V2).decode(memoryview(IRIS_ROW), 0, iris)
     assert decoded == codec_for(V2).decode(IRIS_ROW, 0, iris)

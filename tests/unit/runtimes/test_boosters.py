@@ -97,24 +97,37 @@ def test_columns_of_a_booster_may_come_in_any_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(only(model.predict(matrix(ROWS[:7]))), expected)
 
 
-def frame_of_cities() -> pd.DataFrame:
-    cities = np.array(["Bern", "Genève", "Oslo", "Rom"])[np.arange(80) % 4]
+def frame_of_cities(second: str = "Genève") -> pd.DataFrame:
+    cities = np.array(["Bern", second, "Oslo", "Rom"])[np.arange(80) % 4]
     return pd.DataFrame({"age": np.arange(80.0), "city": pd.Categorical(cities)})
 
 
-def test_text_categories_of_xgboost_are_coded_as_it_codes_them(tmp_path: Path) -> None:
-    frame = frame_of_cities()
-    target = (frame["city"] == "Genève").to_numpy() | (frame["age"] > 60).to_numpy()
+def xgboost_of_cities(frame: pd.DataFrame) -> Any:
+    target = frame["city"].cat.codes.to_numpy() + (frame["age"] > 60).to_numpy() > 1
     data = xgboost.DMatrix(frame, target, enable_categorical=True)
-    booster = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 5)
+    return xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 5)
+
+
+def test_text_categories_of_xgboost_are_coded_as_it_codes_them(tmp_path: Path) -> None:
+    frame = frame_of_cities("Geneva")
+    booster = xgboost_of_cities(frame)
     booster.save_model(tmp_path / "m.json")
     model = load(tmp_path / "m.json", "xgboost")
     assert model.metadata.column_datatypes == ("FP32", "BYTES")
-    texts = [str(each).encode() for each in frame["city"]]
-    answer = only(model.predict(ask(city=np.array(texts, object), age=frame["age"].to_numpy())))
+    answer = only(model.predict(ask(city=frame["city"].astype(str), age=frame["age"])))
     np.testing.assert_array_equal(answer, booster.inplace_predict(frame))
     with pytest.raises(InvalidInput, match="no category 'Paris'"):
         model.predict(ask(city=["Paris"], age=[1.0]))
+
+
+def test_categories_that_xgboost_stores_cut_are_taken_by_code(tmp_path: Path) -> None:
+    frame = frame_of_cities("Genève")
+    booster = xgboost_of_cities(frame)
+    booster.save_model(tmp_path / "m.json")
+    model = load(tmp_path / "m.json", "xgboost")
+    assert model.metadata.column_datatypes == ("FP32", "FP32")
+    answer = only(model.predict(ask(city=frame["city"].cat.codes, age=frame["age"])))
+    np.testing.assert_array_equal(answer, booster.inplace_predict(frame))
 
 
 def test_text_categories_of_lightgbm_are_coded_as_it_codes_them(tmp_path: Path) -> None:

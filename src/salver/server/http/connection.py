@@ -77,6 +77,7 @@ class HttpConnection(asyncio.Protocol):
         "_call",
         "_drained",
         "_is_busy",
+        "_is_half_closed",
         "_is_reading_paused",
         "_is_refused",
         "_listener",
@@ -94,6 +95,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._is_busy = False
         self._is_refused = False
+        self._is_half_closed = False
         self._is_reading_paused = False
         self._sent_continue = False
         self._drained: asyncio.Event | None = None
@@ -137,8 +139,10 @@ class HttpConnection(asyncio.Protocol):
             self._on_partial(was_amid)
 
     def eof_received(self) -> bool:
-        # A client may half-close after its request and still wait for the answer.
-        return self._is_busy
+        # A client may half-close after its request and still wait for the answer. TLS has no
+        # such half: there the transport closes whatever is returned.
+        self._is_half_closed = True
+        return self._is_busy and self.transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
         self._drained = asyncio.Event()
@@ -202,6 +206,8 @@ class HttpConnection(asyncio.Protocol):
             return
         if head is not None:
             self._serve(head)
+        elif self._is_half_closed:
+            self.transport.close()
         else:
             self._on_partial(was_amid=False)
 
@@ -293,7 +299,7 @@ class HttpConnection(asyncio.Protocol):
         self.since_s = self._listener.now()
         if not keeps_alive or self._listener.is_draining:
             self.transport.close()
-        elif self._reader.buffered or self._is_reading_paused:
+        elif self._reader.buffered or self._is_reading_paused or self._is_half_closed:
             self._listener.call_soon(self._serve_next)
 
     def _refuse(self, error: HttpError) -> None:

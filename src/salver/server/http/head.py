@@ -125,7 +125,8 @@ class HeadParser:
             raise HttpError(400, "malformed HTTP request: the head has no end")
         head = self.head
         head.method = self._http.get_method()
-        head.keeps_alive = self._http.should_keep_alive()
+        # HTTP/1.0 gets one request a connection: its keep-alive needs a header in every answer.
+        head.keeps_alive = self._http.should_keep_alive() and self._http.get_http_version() != "1.0"
         path, _, query = head.target.partition(b"?")
         head.path, head.query = path, query
         for name, value in head.headers:
