@@ -35,7 +35,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     version: str
     runtime: str
     metadata: ModelMetadata | None
-    ready_s: float = 0.0
+    load_s: float = 0.0
     failure: str = ""
 
 
@@ -74,8 +74,8 @@ def _model_facts(model: LocalModel) -> ModelFacts:
     runtime = model.order.runtime if model.order else ""
     if model.report is None or not model.is_ready:
         return ModelFacts(model.name, model.version, runtime, None, failure=model.status.reason)
-    ready_s = model.report.load_s + model.report.warmup_s
-    return ModelFacts(model.name, model.version, runtime, model.report.metadata, ready_s)
+    load_s = model.report.load_s + model.report.warmup_s
+    return ModelFacts(model.name, model.version, runtime, model.report.metadata, load_s)
 
 
 def as_text(facts: ServerFacts) -> str:
@@ -125,7 +125,7 @@ _HEADER = ("model", "version", "runtime", "inputs", "")
 def _row(model: ModelFacts) -> Sequence[str]:
     if model.metadata is None:
         return (model.name, model.version, model.runtime, "", f"FAILED: {model.failure}")
-    state = f"ready in {model.ready_s:.2f} s"
+    state = f"loaded in {model.load_s:.2f} s"
     return (model.name, model.version, _runtime(model), _inputs(model.metadata.inputs), state)
 
 
@@ -158,4 +158,4 @@ def _model_fields(model: ModelFacts) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": model.name, "version": model.version}
     if model.metadata is None:
         return {**fields, "runtime": model.runtime, "failure": model.failure}
-    return {**fields, "runtime": _runtime(model), "ready_s": round(model.ready_s, 3)}
+    return {**fields, "runtime": _runtime(model), "load_s": round(model.load_s, 3)}

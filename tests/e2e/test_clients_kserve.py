@@ -1,0 +1,103 @@
+"""The `kserve` SDK's inference clients on a running server, over V1, V2 REST and V2 gRPC."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.zoo import COMPARED, TOLERANCE, Zoo
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
+
+REQUIREMENTS = ["kserve==0.21.0"]
+"""Its client only: no framework, and so no CUDA libraries either."""
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("kserve_client.py")
+
+
+def make_environment(folder: Path) -> Path:
+    """A virtual environment with the SDK, kept from run to run; returns its interpreter."""
+    python = folder / "bin" / "python"
+    stamp = folder / "requirements.json"
+    wanted = json.dumps([*REQUIREMENTS, sys.version])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    if uv:
+        run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        run(uv, "pip", "install", "--quiet", "--python", str(python), *REQUIREMENTS)
+    else:
+        run(sys.executable, "-m", "venv", str(folder))
+        run(str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS)
+    stamp.write_text(wanted)
+    return python
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def kserve_python() -> Path:
+    """The interpreter of the SDK's environment, made under `.venvs/` when first needed."""
+    folder = ROOT / ".venvs" / "kserve"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "kserve.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return make_environment(folder)
+
+
+@pytest.fixture(scope="module")
+def answers(kserve_python: Path, zoo: Zoo) -> dict[str, Any]:
+    """What the SDK's clients got for every model, however they asked."""
+    cases = []
+    for model in COMPARED:
+        case = zoo.cases[model]
+        name = zoo.server.get(f"/v2/models/{model}").json()["inputs"][0]["name"]
+        cases.append(
+            {"model": model, "input": name, "datatype": case.datatype, "rows": case.rows.tolist()}
+        )
+    done = subprocess.run(
+        [str(kserve_python), str(SCRIPT)],
+        input=json.dumps({"url": zoo.url, "grpc": zoo.grpc, "cases": cases}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    received: dict[str, Any] = json.loads(done.stdout)
+    return received
+
+
+@pytest.mark.parametrize("how", ["v1", "v2 json", "v2 binary", "grpc typed", "grpc raw"])
+@pytest.mark.parametrize("model", COMPARED)
+def test_kserve_gets_what_the_library_answers(
+    zoo: Zoo, answers: dict[str, Any], model: str, how: str
+) -> None:
+    np.testing.assert_allclose(answers[how][model], zoo.cases[model].expected, **TOLERANCE)
+
+
+def test_kserve_finds_the_server_and_its_models_ready(answers: dict[str, Any]) -> None:
+    assert set(answers["ready"].values()) == {True}
+    assert set(answers["grpc ready"].values()) == {True}
+    assert answers["ids"] == {model: f"id-{model}" for model in COMPARED}
+
+
+def test_kserve_is_told_of_an_unknown_model(answers: dict[str, Any]) -> None:
+    status, message = answers["rest refusal"]
+    assert status == 404
+    assert "unknown model 'roses'" in message
+    code, details = answers["grpc refusal"]
+    assert code == "NOT_FOUND"
+    assert "unknown model 'roses'" in details
