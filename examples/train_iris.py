@@ -1,6 +1,6 @@
 """Trains the example model: a logistic regression on Fisher's iris data.
 
-    python examples/train_iris.py        writes examples/iris.skops
+python examples/train_iris.py        writes examples/iris.skops
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ reported and left out, never timed.
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 import subprocess
@@ -35,7 +36,7 @@ from harness.table import Sample, Standing
 
 START_S = 60.0
 POLL_S = 0.02
-BUSY_SHARE = 0.1
+SETTLE_S = 5.0
 WARM_UP_CONNECTIONS = 16
 Say = Callable[[str], None]
 
@@ -168,9 +169,8 @@ def _start_all(
 def _warm_up(each: Running, case: Case, payload: Payload, say: Say) -> None:
     port = each.port(case)
     drive(case, payload, port=port, connections=WARM_UP_CONNECTIONS, seconds=1)
-    share = wait_quiet(each.pid)
-    if share > BUSY_SHARE:
-        say(f"{case.name}: {each.server.name} takes {share:.0%} of a core while idle")
+    if not wait_quiet(each.pid, at_most_s=SETTLE_S):
+        say(f"{case.name}: {each.server.name} stays busy though nobody asks; the others suffer")
 
 
 def _sample(
@@ -184,6 +184,7 @@ def _sample(
             case, payload, port=each.port(case), connections=connections, seconds=seconds
         )
         spent = cpu_s(each.pid) - before
+        wait_quiet(each.pid, at_most_s=SETTLE_S)
         ask(case, payload, each.http_port, each.grpc_port)
     except (WrongAnswer, LoadFailed, OSError, ValueError) as error:
         wrong = f"{type(error).__name__}: {error}"
@@ -196,7 +197,7 @@ def _sample(
         rate=report.rate,
         p50_ms=report.p50_ms,
         p99_ms=report.p99_ms,
-        cpu_us=spent / max(report.requests, 1) * 1e6,
+        cpu_us=spent / report.requests * 1e6 if report.requests else math.nan,
         failed=report.failed,
         error="",
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests import models
-from tests.e2e.server import command, environment, serving, wait_until
+from tests.e2e.server import command, environment, serving
 from tests.e2e.zoo import COMPARED, TOLERANCE, Zoo
 
 pytestmark = [
@@ -107,9 +107,7 @@ def test_a_chunked_upload(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize("save", [
-    (models.save_sklearn_lr, "flowers.joblib"),
     (models.save_sklearn_mixed, "people.joblib"),
-    (models.save_xgboost, "trees.ubj"),
     (models.save_onnx_two_inputs, "pair.onnx"),
     (models.save_python_class, "sum.py"),
 ])
@@ -124,21 +122,17 @@ def test_the_line_that_the_server_prints_works(save: Any, tmp_path: Path) -> Non
 
 def test_the_banner_of_a_person_has_the_line_too(tmp_path: Path) -> None:
     models.save_python_class(tmp_path / "sum.py")
-    process = subprocess.Popen(
-        command("serve", str(tmp_path / "sum.py"), "--http-port", "0", "--grpc-port", "0"),
-        stdout=subprocess.PIPE,
-        stderr=(tmp_path / "log").open("w"),
-        text=True,
-        env=environment(),
-    )
-    try:
+    arguments = ("serve", str(tmp_path / "sum.py"), "--http-port", "0", "--grpc-port", "0")
+    log = tmp_path / "log"
+    with log.open("w") as errors, subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment()
+    ) as process:
         assert process.stdout is not None
         printed: list[str] = []
         while "Ctrl-C stops it." not in "".join(printed[-1:]):
             printed.append(process.stdout.readline())
-            assert printed[-1], (tmp_path / "log").read_text()
+            assert printed[-1], log.read_text()
         line = next(each.strip() for each in printed if each.strip().startswith("curl "))
         assert shell(line.replace("curl ", "curl -sS --fail-with-body ", 1))["outputs"]
-    finally:
         process.terminate()
-        wait_until(lambda: process.poll() is not None, 20)
+        assert process.wait(20) == 0

@@ -267,7 +267,9 @@ def test_every_datatype_comes_back_as_it_went(
     result = client.infer("anything", [tensor])
     np.testing.assert_array_equal(result.as_numpy("x"), array)
     output = result.get_output("x")
-    assert (output["datatype"] if transport == "http" else output.datatype) == datatype
+    # NumPy has no bfloat16: a Python model gets those values as float32 and answers so.
+    expected = "FP32" if datatype == "BF16" else datatype
+    assert (output["datatype"] if transport == "http" else output.datatype) == expected
 
 
 def test_http_tells_of_the_server_and_its_models(zoo: Zoo, http: Any) -> None:

@@ -219,6 +219,8 @@ def _recognise_onnx(head: bytes) -> Recognised | None:
             return None
         seen.add(field)
         value, offset = _varint(head, offset)
+        if value < 0:
+            return None
         if field == 1 and not 1 <= value <= 1000:
             return None
         if wire_type == 2:
@@ -229,6 +231,7 @@ def _recognise_onnx(head: bytes) -> Recognised | None:
 
 
 def _varint(data: bytes, offset: int) -> tuple[int, int]:
+    """The number at `offset`, -1 if there is none, and where the next field begins."""
     value = 0
     for shift in range(0, 70, 7):
         if offset >= len(data):

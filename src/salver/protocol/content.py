@@ -22,6 +22,7 @@ import numpy as np
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import Array
+from salver.protocol.wire import WireTensor
 
 CONTENT_TYPES = ("np", "pd", "str", "base64", "datetime", "pd_json", "json")
 _DECODED = frozenset({"base64", "datetime", "pd_json", "json"})
@@ -30,6 +31,31 @@ _DECODED = frozenset({"base64", "datetime", "pd_json", "json"})
 def needs_decoding(content_type: str | None) -> bool:
     """Whether the elements must be looked at one by one."""
     return content_type in _DECODED
+
+
+def settle_texts(tensor: WireTensor) -> None:
+    """Gives a JSON tensor of strings the shape it means, as MLServer's documents write it.
+
+    They send one string without a list around it, put the length of the one string in the
+    shape, or add a length to the shape of strings with content_type `str`. Anything else is
+    left for the check of data against shape.
+    """
+    data, shape = tensor.data, tensor.shape
+    if type(data) is str:
+        tensor.data = [data]
+        if len(shape) == 1:
+            tensor.shape = (1,)
+    elif type(data) is not list or not data or type(data[0]) is not str:
+        return
+    elif len(shape) == 1 and len(data) == 1:
+        if shape[0] in (len(data[0]), len(data[0].encode(errors="replace"))):
+            tensor.shape = (1,)
+    elif len(shape) == 2 and shape[0] == len(data) and shape[1] != 1 and _is_str(tensor):
+        tensor.shape = shape[:1]
+
+
+def _is_str(tensor: WireTensor) -> bool:
+    return (tensor.parameters or {}).get("content_type") == "str"
 
 
 def decoded(array: Array, content_type: str, datatype: str, subject: str) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Sequence
 from types import NoneType
 from typing import Any
@@ -49,11 +50,14 @@ def free_tensor(
     What is neither, or is ragged, becomes one JSON text for each entry of `values`.
     """
     shape = nested_shape(values)
-    try:
+    flat: list[Any] = []
+    datatype: Datatype | None = None
+    with contextlib.suppress(InvalidInput):
         flat = flattened(values, shape, name[:64])
         datatype = _datatype(flat)
-    except InvalidInput:
-        datatype = None
+    if datatype is None and flat and all(_is_text(value) for value in flat):
+        flat = _without_base64(flat, f"{name[:64]!r} of the request to model {model.name!r}")
+        datatype = "BYTES"
     if datatype is None:
         texts = [_json_text(value, name, model) for value in values]
         return WireTensor(name, (len(texts),), "BYTES", texts, {"content_type": "json"})
@@ -81,6 +85,11 @@ def _datatype(values: list[Any]) -> Datatype | None:
     if types == {int}:
         return "INT64"
     return "FP64" if types and types <= {int, float, NoneType} else None
+
+
+def _is_text(value: Any) -> bool:
+    """A string, or bytes as TensorFlow Serving writes them: `{"b64": ...}`."""
+    return type(value) is str or (type(value) is dict and list(value) == ["b64"])
 
 
 def _nearest(datatype: Datatype, accepted: Sequence[Datatype]) -> Datatype:

@@ -17,12 +17,15 @@ import orjson
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse, Parameters, Tensor
+from salver.protocol.content import settle_texts
 from salver.protocol.elements import ELEMENT_SIZES, raw_of_array, shown
 from salver.protocol.json_text import check_rows, flat_rows, flat_text
+from salver.protocol.number_arrays import WORTHWHILE_BYTES, raw_numbers
 from salver.protocol.wire import (
     RAW_BODY_AUX,
     EncodedResponse,
     ModelIdentity,
+    WireOutput,
     WireRequest,
     WireTensor,
 )
@@ -39,9 +42,15 @@ class V2JsonCodec:
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
         if aux == 0:
             try:
-                return _decode_request(body)
+                request = (
+                    _decode_request(body) if len(body) < WORTHWHILE_BYTES else _decode_large(body)
+                )
             except MALFORMED as error:
-                return _decode_leniently(body, error, model)
+                request = _decode_leniently(body, error, model)
+            for tensor in request.inputs:
+                if tensor.datatype == "BYTES":
+                    settle_texts(tensor)
+            return request
         if aux == RAW_BODY_AUX:
             return _raw_request(body, model)
         return _decode_binary(body, aux, model)
@@ -120,6 +129,45 @@ def parse_leniently(body: bytes | memoryview) -> Any:
         # Unlike msgspec, `json` lets half of a surrogate pair through, which is no text.
         json.dumps(parsed, ensure_ascii=False).encode()
     return parsed
+
+
+class _LargeTensor(msgspec.Struct):
+    """A `WireTensor` whose data is still text."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    parameters: dict[str, Any] | None = None
+
+
+class _LargeRequest(msgspec.Struct):
+    """A `WireRequest` of such tensors."""
+
+    inputs: list[_LargeTensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[WireOutput] | None = None
+
+
+_decode_large_request = msgspec.json.Decoder(_LargeRequest).decode
+_decode_data = msgspec.json.Decoder().decode
+
+
+def _decode_large(body: bytes | memoryview) -> WireRequest:
+    large = _decode_large_request(body)
+    inputs = []
+    for tensor in large.inputs:
+        text = bytes(tensor.data)
+        data: Any = None
+        if len(text) >= WORTHWHILE_BYTES and not tensor.parameters:
+            data = raw_numbers(text, tensor.datatype, tensor.shape)
+        if data is None:
+            data = _decode_data(text)
+        inputs.append(
+            WireTensor(tensor.name, tensor.shape, tensor.datatype, data, tensor.parameters)
+        )
+    return WireRequest(inputs, large.id, large.parameters, large.outputs)
 
 
 def _decode_leniently(

@@ -218,6 +218,7 @@ def folder() -> Any:
 @example(content=b"\x80\x04\x8c\x05a.b.c\x93.")
 @example(content=b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xff")
 @example(content=b"x\x9c")
+@example(content=b"\x08\x08\x3a")
 def test_any_bytes_are_recognised_or_refused(folder: Path, content: bytes) -> None:
     path = folder / "any"
     path.write_bytes(content)

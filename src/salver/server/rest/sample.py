@@ -16,6 +16,7 @@ import msgspec
 from salver.inference.metadata import ANY_DIMENSION, ModelMetadata, TensorMetadata
 
 _MOST_VALUES_IN_A_LINE = 64
+_GUESSED_WIDTH = 4
 _ZEROS: dict[str, Any] = {"BOOL": False, "BYTES": "", "FP16": 0.0, "BF16": 0.0}
 _ZEROS |= {"FP32": 0.0, "FP64": 0.0}
 
@@ -50,9 +51,15 @@ def predict_sample(metadata: ModelMetadata) -> dict[str, Any]:
 
 
 def sample_shape(tensor: TensorMetadata, columns: int = 0) -> list[int]:
-    """The tensor's shape with every open dimension 1; `columns` wide if it does not say."""
+    """The tensor's shape with every open dimension 1.
+
+    If it does not say, a row: `columns` wide, or of a few numbers, since what takes numbers
+    nearly always takes a matrix and fails on less.
+    """
     if tensor.any_shape and not tensor.shape:
-        return [1, columns] if columns else [1]
+        if tensor.datatype == "BYTES" and not columns:
+            return [1]
+        return [1, columns or _GUESSED_WIDTH]
     return [1 if size == ANY_DIMENSION else size for size in tensor.shape]
 
 

@@ -49,9 +49,11 @@ def test_columns_of_different_types_are_sent_one_by_one() -> None:
     }
 
 
-def test_a_model_that_does_not_say_its_shape_gets_its_columns_or_one_value() -> None:
+def test_a_model_that_does_not_say_its_shape_gets_its_columns_or_a_small_row() -> None:
     open_input = TensorMetadata("x", "FP64", (), any_shape=True)
-    assert infer_sample(model(open_input))["inputs"][0]["shape"] == [1]
+    assert infer_sample(model(open_input))["inputs"][0]["shape"] == [1, 4]
+    open_text = TensorMetadata("x", "BYTES", (), any_shape=True)
+    assert infer_sample(model(open_text))["inputs"][0]["shape"] == [1]
     assert infer_sample(model(open_input, columns=("a", "b")))["inputs"][0]["shape"] == [1, 2]
 
 
