@@ -6,6 +6,7 @@ comes back is the framework's own function on the same model, to compare answers
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def save_onnx_mlp(path: Path, sizes: tuple[int, ...] = (784, 512, 512, 10)) -> P
 
     generator = np.random.default_rng(3)
     nodes, weights, current = [], [], "pixels"
-    for index, (width, next_width) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (width, next_width) in enumerate(itertools.pairwise(sizes)):
         matrix = (generator.standard_normal((width, next_width)) / width**0.5).astype(np.float32)
         weights.append(numpy_helper.from_array(matrix, f"w{index}"))
         weights.append(numpy_helper.from_array(np.zeros(next_width, np.float32), f"b{index}"))

@@ -39,12 +39,19 @@ def make_environment(folder: Path, packages: list[str], *, stamp: str) -> Path:
     return folder
 
 
-def _uv(*arguments: str) -> None:
+def _uv(*arguments: str) -> str:
+    """uv's output; raises `EnvironmentFailed` with its complaint."""
     done = subprocess.run(
         ["uv", "--quiet", *arguments], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise EnvironmentFailed(f"uv {' '.join(arguments[:2])}: {done.stderr.strip()[-800:]}")
+    return done.stdout
+
+
+def own_constraints() -> str:
+    """The versions in the environment that runs the benchmark, for a like-for-like copy of it."""
+    return _uv("pip", "freeze", "--python", sys.executable, "--exclude-editable")
 
 
 def installed_version(environment: Path, package: str) -> str:

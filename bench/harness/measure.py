@@ -168,7 +168,10 @@ def _start_all(
 
 def _warm_up(each: Running, case: Case, payload: Payload, say: Say) -> None:
     port = each.port(case)
-    drive(case, payload, port=port, connections=WARM_UP_CONNECTIONS, seconds=1)
+    try:
+        drive(case, payload, port=port, connections=WARM_UP_CONNECTIONS, seconds=1)
+    except LoadFailed as error:
+        say(f"{case.name}: {each.server.name} was not warmed up: {error}")
     if not wait_quiet(each.pid, at_most_s=SETTLE_S):
         say(f"{case.name}: {each.server.name} stays busy though nobody asks; the others suffer")
 

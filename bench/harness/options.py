@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 from types import FrameType
@@ -37,7 +38,14 @@ def cases_of(arguments: argparse.Namespace) -> list[str]:
     for name in chosen:
         if name not in CASES and name != "startup":
             raise SystemExit(f"case '{name}' is unknown; there are: {', '.join(CASES)}, startup")
+    _require_tools()
     return chosen
+
+
+def _require_tools() -> None:
+    for name, package in (("uv", "uv"), ("wrk", "wrk"), ("h2load", "nghttp2-client")):
+        if shutil.which(name) is None:
+            raise SystemExit(f"'{name}' is not in PATH; install {package} to run the benchmark")
 
 
 def end_on_signals() -> None:

@@ -112,9 +112,10 @@ def listener(root: int, port: int) -> int:
 
 
 def wait_quiet(root: int, *, at_most_s: float) -> bool:
-    """Waits until the tree takes at most a tick of CPU in a tenth of a second; False if it never does.
+    """Waits until the tree has been idle (a tick of CPU at most) for a tenth of a second.
 
     A server goes on working on what clients have given up; the next one must not pay for it.
+    False if the time was not enough.
     """
     deadline = time.monotonic() + at_most_s
     while time.monotonic() < deadline:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.cases import CASES
+from harness.environments import EnvironmentFailed
 from harness.machine import machine, sentence
 from harness.measure import Plan, run_case, run_startups
 from harness.models import make_models
@@ -82,15 +83,25 @@ def measure(
 ) -> None:
     """Runs the cases (and `startup`) into the report."""
     make_models(MODELS)
-    for server in servers:
-        if server.package:
-            report.versions[server.package] = server.version()
+    usable = [server for server in servers if _is_installed(server, report, say)]
     for name in cases:
         if name == "startup":
-            report.startups = run_startups(CASES["lr"], servers, report.plan.rounds, MODELS, say)
+            report.startups = run_startups(CASES["lr"], usable, report.plan.rounds, MODELS, say)
             continue
-        result = run_case(CASES[name], servers, report.plan, MODELS, say)
+        result = run_case(CASES[name], usable, report.plan, MODELS, say)
         report.samples[name], report.standings[name] = result
+
+
+def _is_installed(server: Server, report: Report, say: Callable[[str], None]) -> bool:
+    """Makes the server's environment if need be, and notes its version."""
+    try:
+        version = server.version()
+    except EnvironmentFailed as error:
+        say(f"{server.name} left out: its environment could not be made: {error}")
+        return False
+    if server.package:
+        report.versions[server.package] = version
+    return True
 
 
 def finish(report: Report, output: str) -> None:

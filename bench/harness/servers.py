@@ -15,6 +15,7 @@ import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.cases import CASES, Case
 from harness.environments import installed_version, peer_environment
@@ -63,7 +64,8 @@ class Server:
 
     def version(self) -> str:
         """The package's version."""
-        return installed_version(self.environment(), self.package) if self.package else "-"
+        environment = self.environment()
+        return installed_version(environment, self.package) if self.package else "-"
 
 
 def own_environment() -> Path:
@@ -138,7 +140,7 @@ def _mlserver(workers: int, batch: int = 0) -> Callable[[Launch], Command]:
             "metrics_port": launch.metrics_port,
             "parallel_workers": workers,
         }
-        model = {
+        model: dict[str, Any] = {
             "name": launch.case.model,
             "implementation": implementations[launch.model_path.suffix],
             "parameters": {"uri": str(launch.model_path)},
@@ -259,7 +261,10 @@ PEER_SERVERS = (
 
 
 def choose(names: str) -> list[Server]:
-    """Salver and the peers whose name starts with one of the comma-separated names; all of none."""
+    """Salver, always first, and the peers whose name starts with a named one; of none, all.
+
+    Raises ValueError for a name that no server begins with.
+    """
     own = salver("salver", own_environment)
     if not names:
         return [own, *PEER_SERVERS]
@@ -268,5 +273,4 @@ def choose(names: str) -> list[Server]:
         if not any(server.name.startswith(name) for server in (own, *PEER_SERVERS)):
             known = ", ".join(server.name for server in (own, *PEER_SERVERS))
             raise ValueError(f"peer '{name}' is unknown; there are: {known}")
-    # `salver` runs always, as the reference, unless only peers are tried by `--peers-only`.
     return [own, *(s for s in PEER_SERVERS if s.name.startswith(tuple(wanted)))]

@@ -66,12 +66,6 @@ def ratios(samples: Iterable[Sample], reference: str) -> dict[tuple[str, int], f
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def spread(values: Sequence[float]) -> float:
-    """(largest - smallest) / median: how far the rounds disagree."""
-    middle = statistics.median(values)
-    return (max(values) - min(values)) / middle if middle else math.nan
-
-
 def rate_table(samples: Sequence[Sample], reference: str) -> str:
     """Requests per second by connections; in brackets, how many times that the reference does."""
     connections = sorted({sample.connections for sample in samples})

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests import models
 
 from salver.artifacts.recognise import recognise
 from salver.errors import UnrecognisedArtifact
-from tests import models
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,9 @@ def test_recognising_imports_no_framework(tmp_path: Path) -> None:
     assert found.stdout.strip() == "[]"
 
 
-ONE_CLASS = "import numpy\nimport os\n\nclass Iris:\n    async def predict(self, x): ...\n\nclass A: ..."
+ONE_CLASS = (
+    "import numpy\nimport os\n\nclass Iris:\n    async def predict(self, x): ...\n\nclass A: ..."
+)
 
 
 def test_the_one_class_with_predict_is_found(tmp_path: Path) -> None:
@@ -209,7 +211,16 @@ def folder() -> Any:
         st.builds(
             lambda start, rest: start + rest,
             st.sampled_from(
-                [b"\x80\x04", b"PK\x03\x04", b"x\x9c", b"\x1f\x8b", b"BZh9", b"\x08\x08", b"{L", b"c"]
+                [
+                    b"\x80\x04",
+                    b"PK\x03\x04",
+                    b"x\x9c",
+                    b"\x1f\x8b",
+                    b"BZh9",
+                    b"\x08\x08",
+                    b"{L",
+                    b"c",
+                ]
             ),
             st.binary(max_size=100),
         ),

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from tests import models
+from tests.unit.runtimes.requests import arrays, ask, load, matrix, only
 
 from salver.errors import InvalidInput, LoadFailed
 from salver.runtimes.warmup import warmup_request
-from tests import models
-from tests.unit.runtimes.requests import arrays, ask, load, matrix, only
 
 ROWS, CLASSES = models.wide_rows(200, 6)
 NAMES = tuple("abcdef")

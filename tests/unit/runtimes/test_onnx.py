@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-
-from salver.errors import InvalidInput, LoadFailed
-from salver.runtimes.warmup import warmup_request
 from tests import models
 from tests.unit.runtimes.requests import arrays, ask, load, matrix, only
 
+from salver.errors import InvalidInput, LoadFailed
+from salver.runtimes.warmup import warmup_request
 
-def save_identity(path: Path, datatype: int, shape: list[Any], out: list[Any] | None = None) -> None:
+
+def save_identity(
+    path: Path, datatype: int, shape: list[Any], out: list[Any] | None = None
+) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])],
         "same",
@@ -125,5 +127,3 @@ def test_unloading_frees_the_session(tmp_path: Path) -> None:
     model.unload()
     with pytest.raises(AttributeError):
         model.predict(matrix(np.ones((1, 8), np.float32)))
-
-

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.runtimes.requests import arrays, ask, load, matrix, only
 
 from salver.errors import InvalidInput, LoadFailed, ModelFailed
 from salver.inference.tensor import InferRequest
 from salver.runtimes.ports import LoadedModel
 from salver.runtimes.warmup import warmup_request
-from tests.unit.runtimes.requests import arrays, ask, load, matrix, only
 
 HEAD = "import numpy as np\nimport pandas as pd\nfrom typing import Any\n"
 
@@ -75,9 +75,7 @@ def test_a_matrix_for_a_frame_becomes_numbered_columns(tmp_path: Path) -> None:
     ("hint", "expected"),
     [("dict", b"ndarray"), ("dict[str, np.ndarray]", b"ndarray"), ("dict[str, list]", b"list")],
 )
-def test_a_dict_has_arrays_or_lists_by_its_hint(
-    tmp_path: Path, hint: str, expected: bytes
-) -> None:
+def test_a_dict_has_arrays_or_lists_by_its_hint(tmp_path: Path, hint: str, expected: bytes) -> None:
     model = served(
         tmp_path,
         f"def predict(self, inputs: {hint}):\n"
@@ -191,9 +189,7 @@ def test_declared_inputs_and_outputs_are_the_metadata(tmp_path: Path) -> None:
         ("[{'a': 1}, {'b': 2}]", "holds dict values"),
     ],
 )
-def test_nonsense_is_the_models_failure_and_named(
-    tmp_path: Path, returned: str, fact: str
-) -> None:
+def test_nonsense_is_the_models_failure_and_named(tmp_path: Path, returned: str, fact: str) -> None:
     model = served(tmp_path, f"def predict(self, x):\n    return {returned}")
     with pytest.raises(ModelFailed, match=re.escape(fact)):
         model.predict(matrix([[1.0]]))
@@ -255,9 +251,7 @@ def test_an_example_is_predicted_on_before_the_model_is_ready(tmp_path: Path) ->
         ("outputs = [{'name': 'x', 'shape': ['n']}]\ndef predict(self, x): ...", "has the shape"),
     ],
 )  # fmt: skip
-def test_a_class_that_cannot_load_says_why_and_where(
-    tmp_path: Path, body: str, fact: str
-) -> None:
+def test_a_class_that_cannot_load_says_why_and_where(tmp_path: Path, body: str, fact: str) -> None:
     with pytest.raises(LoadFailed, match=re.escape(fact)) as caught:
         served(tmp_path, body)
     assert "\n" not in str(caught.value)

@@ -53,12 +53,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier
+from tests import models
+from tests.unit.runtimes.requests import arrays, ask, load, matrix, only, texts
 
 from salver.errors import InvalidInput, LoadFailed
 from salver.inference.tensor import InferRequest
 from salver.runtimes.warmup import warmup_request
-from tests import models
-from tests.unit.runtimes.requests import arrays, ask, load, matrix, only, texts
 
 ROWS, CLASSES = models.iris()
 TARGETS = np.stack([ROWS.sum(axis=1), ROWS[:, 0] * 2], axis=1)

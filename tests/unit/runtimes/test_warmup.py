@@ -26,7 +26,9 @@ def test_unknown_dimensions_are_one(datatype: str) -> None:
 
 def test_optional_inputs_are_left_out() -> None:
     request = warmup_request(
-        metadata(TensorMetadata("x", "FP32", (1,)), TensorMetadata("y", "FP32", (1,), optional=True))
+        metadata(
+            TensorMetadata("x", "FP32", (1,)), TensorMetadata("y", "FP32", (1,), optional=True)
+        )
     )
     assert request is not None
     assert [each.name for each in request.inputs] == ["x"]

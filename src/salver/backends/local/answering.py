@@ -198,9 +198,16 @@ def decompress(body: Data, coding: ContentCoding, limit_bytes: int) -> bytes:
     except zlib.error as error:
         raise InvalidInput(f"the body is no valid {coding.name.lower()} data: {error}") from error
     if len(plain) > limit_bytes:
-        raise PayloadTooLarge(f"the body unpacks to more than {limit_bytes} bytes")
+        raise PayloadTooLarge(
+            f"the body unpacks to more than {limit_bytes} bytes: "
+            "send less or raise --max-body-size"
+        )
     if not stream.eof:
         raise InvalidInput(f"the {coding.name.lower()} body ends too early: send all of it")
+    if stream.unused_data:
+        raise InvalidInput(
+            f"the {coding.name.lower()} body goes on after its end: send it as one stream"
+        )
     return plain
 
 

@@ -106,6 +106,8 @@ class HeadParser:
 
     def on_headers_complete(self) -> None:
         self._has_head = True
+        # Asked here, since the parser forgets it at the end of a request without a body.
+        self.head.keeps_alive = self._http.should_keep_alive()
 
     def parse(self, raw: bytes) -> RequestHead:
         """The meaning of a whole head. Raises `HttpError`."""
@@ -126,7 +128,7 @@ class HeadParser:
         head = self.head
         head.method = self._http.get_method()
         # HTTP/1.0 gets one request a connection: its keep-alive needs a header in every answer.
-        head.keeps_alive = self._http.should_keep_alive() and self._http.get_http_version() != "1.0"
+        head.keeps_alive &= self._http.get_http_version() != "1.0"
         path, _, query = head.target.partition(b"?")
         head.path, head.query = path, query
         for name, value in head.headers:
