@@ -124,12 +124,16 @@ def _tail(log: Path) -> str:
 
 
 def run_case(
-    case: Case, servers: Sequence[Server], plan: Plan, models: Path, say: Say
-) -> tuple[list[Sample], list[Standing]]:
-    """The samples of all rounds, and what each server took standing (start, memory)."""
+    case: Case,
+    servers: Sequence[Server],
+    plan: Plan,
+    models: Path,
+    say: Say,
+    samples: list[Sample],
+) -> list[Standing]:
+    """Appends the samples of all rounds as they come; what each server took standing."""
     payload = make_payload(case, models)
     connections = plan.connections or case.connections
-    samples: list[Sample] = []
     with ExitStack() as stack:
         up = _start_all(stack, case, servers, models, payload, say)
         for each in up:
@@ -141,8 +145,7 @@ def run_case(
                     sample = _sample(each, case, payload, index, count, plan.seconds)
                     samples.append(sample)
                     say(sample.line())
-        standings = [_standing(each, case) for each in up]
-    return samples, standings
+        return [_standing(each, case) for each in up]
 
 
 def _start_all(

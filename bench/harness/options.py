@@ -49,12 +49,15 @@ def _require_tools() -> None:
 
 
 def end_on_signals() -> None:
-    """SIGTERM unwinds like Ctrl-C, so that every server is stopped."""
+    """The first SIGINT or SIGTERM unwinds, so that every server is stopped; later ones wait."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
 
 
 def say(text: str) -> None:

@@ -44,7 +44,7 @@ class Report:
             if not samples:
                 continue
             parts += [f"**{CASES[name].text}**", rate_table(samples, self.reference)]
-            parts.append(cost_table(samples, self.standings[name]))
+            parts.append(cost_table(samples, self.standings.get(name, [])))
             parts += [f"- {line}" for line in failures(samples)]
         if self.startups:
             parts += ["**Start**", startup_table(self.startups, self.reference)]
@@ -88,8 +88,10 @@ def measure(
         if name == "startup":
             report.startups = run_startups(CASES["lr"], usable, report.plan.rounds, MODELS, say)
             continue
-        result = run_case(CASES[name], usable, report.plan, MODELS, say)
-        report.samples[name], report.standings[name] = result
+        # Filled while it runs: an interrupted case still shows its samples.
+        samples = report.samples.setdefault(name, [])
+        standings = run_case(CASES[name], usable, report.plan, MODELS, say, samples)
+        report.standings[name] = standings
 
 
 def _is_installed(server: Server, report: Report, say: Callable[[str], None]) -> bool:

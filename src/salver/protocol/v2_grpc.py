@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from salver.errors import InvalidInput
+from salver.inference.metadata import DATATYPES
 from salver.inference.tensor import InferResponse, Parameters, Tensor
 from salver.protocol.elements import raw_of_array
 from salver.protocol.inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
@@ -211,7 +212,7 @@ def _typed_tensor(tensor: ModelInferRequest.InferInputTensor, model: ModelIdenti
     wanted = _CONTENTS_FIELDS.get(tensor.datatype)
     data: list[Any] = []
     for field, values in tensor.contents.ListFields():
-        if field.name != wanted:
+        if field.name != wanted and tensor.datatype in DATATYPES:
             raise InvalidInput(
                 f"input {tensor.name[:64]!r} of model {model.name!r} has datatype "
                 f"{tensor.datatype[:40]} and values in {field.name}: "

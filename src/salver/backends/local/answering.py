@@ -138,7 +138,7 @@ class Answerer:
             named = ModelFailed(f"{self._label} failed: {error}")
             self._run_apart_or_refuse(codec, group, answers, named)
         except RequestError as error:
-            self._run_apart_or_refuse(codec, group, answers, error)
+            self._run_apart_or_refuse(codec, group, answers, self._named(error))
         except MemoryError:
             answers.must_recycle = True
             _refuse_all(group, answers, ModelFailed(self._out_of_memory))
@@ -150,6 +150,11 @@ class Answerer:
         else:
             for pending, response in zip(group, encoded, strict=True):
                 answers.items[pending.index] = _reply(response, pending.tag)
+
+    def _named(self, error: RequestError) -> RequestError:
+        """The error with the model in it: what a runtime or a model's code says may lack it."""
+        text = str(error)
+        return error if self._identity.name in text else type(error)(f"{self._label}: {text}")
 
     def _run_apart_or_refuse(
         self, codec: WireCodec, group: list[_Pending], answers: Answers, error: RequestError
