@@ -70,7 +70,11 @@ def wrk(url: str, body: str, seconds: float, connections: int, folder: Path) -> 
     script.write_text(LUA % json.dumps(body))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}", "--latency", "-s", str(script)]
     out = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    errors = [int(number) for line in re.findall(r"Socket errors:.*", out) for number in re.findall(r"\d+", line)]
+    errors = [
+        int(number)
+        for line in re.findall(r"Socket errors:.*", out)
+        for number in re.findall(r"\d+", line)
+    ]
     return {
         "requests": int(re.search(r"(\d+) requests in", out)[1]),
         "not_2xx": int((re.search(r"Non-2xx.*?: (\d+)", out) or [0, 0])[1]),
@@ -168,9 +172,9 @@ async def offer(port: int, *, rate: int, seconds: float, connections: int) -> di
     """An open loop: requests at a fixed rate, whatever the answers; one is skipped only if
     all connections are busy."""
     body = (BODY % 1).encode()
-    request = (
-        b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
-        % (len(body), body)
+    request = b"POST /v2/models/slow/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
     )
     counts = {"goodput": 0.0, "refused": 0.0, "retry_after": 0.0, "other": 0.0, "offered": 0.0}
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()

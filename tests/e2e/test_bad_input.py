@@ -69,7 +69,9 @@ PAIR_B = {**PAIR_A, "name": "b"}
 # The model, the body, and what the refusal must say.
 V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "too few columns": (
-        "iris", v2(tensor(shape=[1, 3], data=[1, 2, 3])), ("input-0", "iris", "[1,3]", "[-1,4]"),
+        "iris",
+        v2(tensor(shape=[1, 3], data=[1, 2, 3])),
+        ("input-0", "iris", "[1,3]", "[-1,4]"),
     ),
     "one dimension": ("iris", v2(tensor(shape=[4], data=ROW)), ("[4]", "[-1,4]", "[1,4]")),
     "too many dimensions": ("iris", v2(tensor(shape=[1, 1, 4])), ("[1,1,4]", "[-1,4]")),
@@ -79,7 +81,9 @@ V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "data shorter than its shape": ("iris", v2(tensor(shape=[2, 4])), ("[2,4]", "input-0")),
     "data longer than its shape": ("iris", v2(tensor(data=[ROW, ROW])), ("[1,4]", "input-0")),
     "ragged rows": (
-        "iris", v2(tensor(shape=[2, 4], data=[ROW, ROW[:3]])), ("3", "[2,4]", "equally"),
+        "iris",
+        v2(tensor(shape=[2, 4], data=[ROW, ROW[:3]])),
+        ("3", "[2,4]", "equally"),
     ),
     "rows and values mixed": ("iris", v2(tensor(shape=[2, 4], data=[ROW, 1])), ("input-0",)),
     "an unknown datatype": ("iris", v2(tensor(datatype="FLOAT")), ("'FLOAT'", "FP64")),
@@ -88,14 +92,22 @@ V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "null": ("iris", v2(tensor(data=[1, 2, {}, 4])), ("object", "FP64")),
     "a fraction in integers": (
         "simple",
-        v2(*[{"name": name, "shape": [1, 2], "datatype": "INT32", "data": [1.5, 2]}
-             for name in ("INPUT0", "INPUT1")]),
+        v2(
+            *[
+                {"name": name, "shape": [1, 2], "datatype": "INT32", "data": [1.5, 2]}
+                for name in ("INPUT0", "INPUT1")
+            ]
+        ),
         ("INPUT0", "1.5", "INT32"),
     ),
     "an integer too large": (
         "simple",
-        v2(*[{"name": name, "shape": [1, 2], "datatype": "INT8", "data": [300, 2]}
-             for name in ("INPUT0", "INPUT1")]),
+        v2(
+            *[
+                {"name": name, "shape": [1, 2], "datatype": "INT8", "data": [300, 2]}
+                for name in ("INPUT0", "INPUT1")
+            ]
+        ),
         ("INPUT0", "INT8"),
     ),
     "a wrong name": ("pair", v2(PAIR_A, {**PAIR_B, "name": "c"}), ("'c'", "'b'", "pair")),
@@ -103,30 +115,47 @@ V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "an extra input": ("pair", v2(PAIR_A, PAIR_B, {**PAIR_A, "name": "c"}), ("unknown", "'c'")),
     "the same input twice": ("pair", v2(PAIR_A, PAIR_A), ("'a'", "twice")),
     "rows that differ": (
-        "pair", v2(PAIR_A, {**PAIR_B, "shape": [2, 2], "data": [1, 2, 3, 4]}), ("'b'", "2 rows"),
+        "pair",
+        v2(PAIR_A, {**PAIR_B, "shape": [2, 2], "data": [1, 2, 3, 4]}),
+        ("'b'", "2 rows"),
     ),
     "an extra column": (
         "mixed",
-        v2({"name": "age", "shape": [1], "datatype": "FP64", "data": [1]},
-           {"name": "town", "shape": [1], "datatype": "BYTES", "data": ["Bern"]}),
+        v2(
+            {"name": "age", "shape": [1], "datatype": "FP64", "data": [1]},
+            {"name": "town", "shape": [1], "datatype": "BYTES", "data": ["Bern"]},
+        ),
         ("'town'", "'city'"),
     ),
     "a number for a text column": (
         "mixed",
-        v2({"name": "age", "shape": [1], "datatype": "FP64", "data": [1]},
-           {"name": "city", "shape": [1], "datatype": "FP64", "data": [1]}),
+        v2(
+            {"name": "age", "shape": [1], "datatype": "FP64", "data": [1]},
+            {"name": "city", "shape": [1], "datatype": "FP64", "data": [1]},
+        ),
         ("'city'", "FP64"),
     ),
     "an unknown output": (
-        "iris", v2(tensor(), outputs=[{"name": "colour"}]), ("'colour'", "'predict'"),
+        "iris",
+        v2(tensor(), outputs=[{"name": "colour"}]),
+        ("'colour'", "'predict'"),
     ),
     "an unknown content type": (
-        "iris", v2(tensor(parameters={"content_type": "yaml"})), ("'yaml'", "np"),
+        "iris",
+        v2(tensor(parameters={"content_type": "yaml"})),
+        ("'yaml'", "np"),
     ),
     "no base64": (
         "words",
-        v2({"name": "x", "shape": [1], "datatype": "BYTES", "data": ["***"],
-            "parameters": {"content_type": "base64"}}),
+        v2(
+            {
+                "name": "x",
+                "shape": [1],
+                "datatype": "BYTES",
+                "data": ["***"],
+                "parameters": {"content_type": "base64"},
+            }
+        ),
         ("base64",),
     ),
     "no data": ("iris", v2(tensor(data=...)), ("input-0", "no data")),
@@ -141,8 +170,11 @@ V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "a shape of strings": ("iris", v2(tensor(shape=["1", "4"])), ("shape",)),
     "a list for a body": ("iris", [1, 2], ("iris",)),
     "NaN where it is forbidden": ("iris", v2(tensor(data=[1, 2, float("nan"), 4])), ("NaN",)),
-    "infinity where it is forbidden": ("iris", v2(tensor(data=[1, 2, float("inf"), 4])),
-                                       ("infinity", "'iris'")),
+    "infinity where it is forbidden": (
+        "iris",
+        v2(tensor(data=[1, 2, float("inf"), 4])),
+        ("infinity", "'iris'"),
+    ),
 }
 
 
@@ -160,7 +192,8 @@ MALFORMED = {
     "no UTF-8": b'{"inputs": [{"name": "\xff\xfe"}]}',
     "nested without end": b"[" * 100_000,
     "a number without end": b'{"inputs":[{"name":"input-0","shape":[1,4],"datatype":"FP64","data":['
-    + b"9" * 10_000 + b",1,1,1]}]}",
+    + b"9" * 10_000
+    + b",1,1,1]}]}",
     "a second document": b'{"inputs": []} {"inputs": []}',
     "zeros": b"\x00" * 100,
 }
@@ -182,11 +215,15 @@ V1_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "an unknown column": ("mixed", {"instances": [{"age": 1, "town": "Bern"}]}, ("'town'",)),
     "a missing column": ("mixed", {"instances": [{"age": 1}]}, ("'city'",)),
     "records that differ": (
-        "mixed", {"instances": [{"age": 1, "city": "Bern"}, {"age": 1}]}, ("instance 1",),
+        "mixed",
+        {"instances": [{"age": 1, "city": "Bern"}, {"age": 1}]},
+        ("instance 1",),
     ),
     "a list for two inputs": ("pair", {"instances": [[1, 2]]}, ("'a'", "'b'")),
     "an unknown signature": (
-        "iris", {"instances": [ROW], "signature_name": "guess"}, ("'guess'", "predict_proba"),
+        "iris",
+        {"instances": [ROW], "signature_name": "guess"},
+        ("'guess'", "predict_proba"),
     ),
     "NaN where it is forbidden": ("iris", {"instances": [[1, 2, float("nan"), 4]]}, ("NaN",)),
 }
@@ -219,7 +256,9 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "a truncated tensor": ("iris", binary(sized(32), ROW_BYTES[:20]), ("input-0", "32", "20")),
     "bytes left over": ("iris", binary(sized(32), ROW_BYTES + b"more"), ("4 bytes", "after")),
     "a size that is not the shape's": (
-        "iris", binary(sized(24), ROW_BYTES[:24]), ("24 bytes", "[1,4]"),
+        "iris",
+        binary(sized(24), ROW_BYTES[:24]),
+        ("24 bytes", "[1,4]"),
     ),
     "a negative size": ("iris", binary(sized(-1), ROW_BYTES), ("input-0", "-1")),
     "a size that is no number": ("iris", binary(sized("32"), ROW_BYTES), ("binary_data_size",)),
@@ -229,15 +268,23 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         ("both", "input-0"),
     ),
     "a JSON length over the body's": (
-        "iris", binary(sized(32), b"", 10_000), ("Inference-Header-Content-Length", "10000"),
+        "iris",
+        binary(sized(32), b"", 10_000),
+        ("Inference-Header-Content-Length", "10000"),
     ),
     "a JSON length that cuts the JSON": ("iris", binary(sized(32), ROW_BYTES, 20), ("JSON",)),
     "malformed JSON": ("iris", binary(b"{", ROW_BYTES), ("JSON",)),
     "a string longer than its bytes": (
         "words",
         binary(
-            v2({"name": "x", "shape": [1], "datatype": "BYTES",
-                "parameters": {"binary_data_size": 6}}),
+            v2(
+                {
+                    "name": "x",
+                    "shape": [1],
+                    "datatype": "BYTES",
+                    "parameters": {"binary_data_size": 6},
+                }
+            ),
             b"\xff\x00\x00\x00ab",
         ),
         ("x",),
@@ -245,18 +292,28 @@ BINARY_CASES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "fewer strings than the shape says": (
         "words",
         binary(
-            v2({"name": "x", "shape": [2], "datatype": "BYTES",
-                "parameters": {"binary_data_size": 6}}),
+            v2(
+                {
+                    "name": "x",
+                    "shape": [2],
+                    "datatype": "BYTES",
+                    "parameters": {"binary_data_size": 6},
+                }
+            ),
             b"\x02\x00\x00\x00ab",
         ),
         ("[2]",),
     ),
     "a raw body of the wrong size": (
-        "mlp", binary(b"", b"\x00" * 17, 0), ("mlp",),
+        "mlp",
+        binary(b"", b"\x00" * 17, 0),
+        ("mlp",),
     ),
     "a raw body for two inputs": ("pair", binary(b"", b"\x00" * 16, 0), ("2 inputs", "pair")),
     "NaN where it is forbidden": (
-        "iris", binary(sized(32), np.array([1, 2, np.nan, 4]).tobytes()), ("NaN",),
+        "iris",
+        binary(sized(32), np.array([1, 2, np.nan, 4]).tobytes()),
+        ("NaN",),
     ),
 }
 
@@ -360,16 +417,20 @@ GRPC_CASES: dict[str, tuple[pb.ModelInferRequest, str, tuple[str, ...]]] = {
     "a truncated raw tensor": (raw(ROW_BYTES[:20]), "INVALID_ARGUMENT", ("input-0", "20")),
     "more raw tensors than inputs": (raw(ROW_BYTES, ROW_BYTES), "INVALID_ARGUMENT", ("raw",)),
     "raw and typed": (both(), "INVALID_ARGUMENT", ("raw",)),
-    "a missing input": (typed("pair", [1, 2], name="a", shape=[1, 2]), "INVALID_ARGUMENT", ("'b'",)),
+    "a missing input": (
+        typed("pair", [1, 2], name="a", shape=[1, 2]),
+        "INVALID_ARGUMENT",
+        ("'b'",),
+    ),
     "NaN where it is forbidden": (
-        typed(values=[1, 2, float("nan"), 4]), "INVALID_ARGUMENT", ("NaN",),
+        typed(values=[1, 2, float("nan"), 4]),
+        "INVALID_ARGUMENT",
+        ("NaN",),
     ),
 }
 
 
-def assert_refused_by_grpc(
-    channel: grpc.Channel, payload: bytes, code: str, *said: str
-) -> None:
+def assert_refused_by_grpc(channel: grpc.Channel, payload: bytes, code: str, *said: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         infer(channel, payload)
     error: Any = refused.value
@@ -392,8 +453,13 @@ GOOD = typed().SerializeToString()
 
 @pytest.mark.parametrize(
     "payload",
-    [GOOD[:-1], GOOD[:10], GOOD + b"\xff", b"\x0a\x04iris" + b"\x2a\xff\xff\xff\xff\x0f",
-     b"\x0a\x04iris" + b"\x00" * 40],
+    [
+        GOOD[:-1],
+        GOOD[:10],
+        GOOD + b"\xff",
+        b"\x0a\x04iris" + b"\x2a\xff\xff\xff\xff\x0f",
+        b"\x0a\x04iris" + b"\x00" * 40,
+    ],
 )
 def test_malformed_protobuf_is_refused(channel: grpc.Channel, payload: bytes) -> None:
     assert_refused_by_grpc(channel, payload, "INVALID_ARGUMENT")
@@ -411,8 +477,11 @@ def test_an_oversized_message_is_refused(tmp_path: Any) -> None:
                 with pytest.raises(grpc.RpcError) as refused:
                     infer(channel, asked.SerializeToString())
                 error: Any = refused.value
-                assert error.code().name in ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT",
-                                             "OUT_OF_RANGE")
+                assert error.code().name in (
+                    "RESOURCE_EXHAUSTED",
+                    "INVALID_ARGUMENT",
+                    "OUT_OF_RANGE",
+                )
                 good = typed("sum", [1.0, 2.0], name="x", shape=[1, 2]).SerializeToString()
                 assert infer(channel, good).outputs[0].shape == [1]
 

@@ -44,7 +44,8 @@ def test_v1_answers_as_the_library_does(zoo: Zoo, model: str) -> None:
     case = zoo.cases[model]
     answer = curl(
         f"{zoo.url}/v1/models/{model}:predict",
-        "--data-binary", "@-",
+        "--data-binary",
+        "@-",
         body=json.dumps({"instances": case.rows.tolist()}).encode(),
     )
     np.testing.assert_allclose(json.loads(answer)["predictions"], case.expected, **TOLERANCE)
@@ -62,8 +63,10 @@ def test_v2_answers_as_the_library_does(zoo: Zoo, model: str) -> None:
     }
     answer = curl(
         f"{zoo.url}/v2/models/{model}/infer",
-        "--header", "Content-Type: application/json",
-        "--data-binary", "@-",
+        "--header",
+        "Content-Type: application/json",
+        "--data-binary",
+        "@-",
         body=json.dumps({"inputs": [tensor]}).encode(),
     )
     (output,) = json.loads(answer)["outputs"]
@@ -76,8 +79,10 @@ def test_a_gzipped_body_and_a_compressed_answer(zoo: Zoo) -> None:
     answer = curl(
         f"{zoo.url}/v1/models/mlp:predict",
         "--compressed",
-        "--header", "Content-Encoding: gzip",
-        "--data-binary", "@-",
+        "--header",
+        "Content-Encoding: gzip",
+        "--data-binary",
+        "@-",
         body=gzip.compress(json.dumps({"instances": case.rows.tolist()}).encode()),
     )
     np.testing.assert_allclose(json.loads(answer)["predictions"], case.expected, **TOLERANCE)
@@ -90,8 +95,10 @@ def test_a_large_body_is_sent_after_100_continue(zoo: Zoo, tmp_path: Path) -> No
     assert file.stat().st_size > 1 << 19
     answer = curl(
         f"{zoo.url}/v1/models/leaves:predict",
-        "--header", "Expect: 100-continue",
-        "--data-binary", f"@{file}",
+        "--header",
+        "Expect: 100-continue",
+        "--data-binary",
+        f"@{file}",
     )
     assert len(json.loads(answer)["predictions"]) == 4000
 
@@ -99,18 +106,23 @@ def test_a_large_body_is_sent_after_100_continue(zoo: Zoo, tmp_path: Path) -> No
 def test_a_chunked_upload(zoo: Zoo) -> None:
     answer = curl(
         f"{zoo.url}/v1/models/sum:predict",
-        "--header", "Transfer-Encoding: chunked",
-        "--data-binary", "@-",
+        "--header",
+        "Transfer-Encoding: chunked",
+        "--data-binary",
+        "@-",
         body=b'{"instances": [[1, 2], [3, 4]]}',
     )
     assert json.loads(answer) == {"predictions": [3, 7]}
 
 
-@pytest.mark.parametrize("save", [
-    (models.save_sklearn_mixed, "people.joblib"),
-    (models.save_onnx_two_inputs, "pair.onnx"),
-    (models.save_python_class, "sum.py"),
-])
+@pytest.mark.parametrize(
+    "save",
+    [
+        (models.save_sklearn_mixed, "people.joblib"),
+        (models.save_onnx_two_inputs, "pair.onnx"),
+        (models.save_python_class, "sum.py"),
+    ],
+)
 def test_the_line_that_the_server_prints_works(save: Any, tmp_path: Path) -> None:
     write, file = save
     write(tmp_path / file)
@@ -124,9 +136,12 @@ def test_the_banner_of_a_person_has_the_line_too(tmp_path: Path) -> None:
     models.save_python_class(tmp_path / "sum.py")
     arguments = ("serve", str(tmp_path / "sum.py"), "--http-port", "0", "--grpc-port", "0")
     log = tmp_path / "log"
-    with log.open("w") as errors, subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment()
-    ) as process:
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment()
+        ) as process,
+    ):
         assert process.stdout is not None
         printed: list[str] = []
         while "Ctrl-C stops it." not in "".join(printed[-1:]):

@@ -243,8 +243,10 @@ def test_a_grpc_aio_stream_answers_in_order(zoo: Zoo) -> None:
 
 TYPES = {
     "BOOL": np.array([[True, False], [False, True]]),
-    **{f"INT{bits}": np.array([[-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]], f"i{bits // 8}")
-       for bits in (8, 16, 32, 64)},
+    **{
+        f"INT{bits}": np.array([[-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]], f"i{bits // 8}")
+        for bits in (8, 16, 32, 64)
+    },
     **{f"UINT{bits}": np.array([[0, 2**bits - 1]], f"u{bits // 8}") for bits in (8, 16, 32, 64)},
     "FP16": np.array([[0.5, -1.25]], np.float16),
     "FP32": np.array([[0.1, 3.4e38]], np.float32),
@@ -283,7 +285,9 @@ def test_http_tells_of_the_server_and_its_models(zoo: Zoo, http: Any) -> None:
     assert "binary_tensor_data" in server["extensions"]
     metadata = http.get_model_metadata("iris")
     assert (metadata["name"], metadata["versions"], metadata["platform"]) == (
-        "iris", ["1"], "sklearn",
+        "iris",
+        ["1"],
+        "sklearn",
     )
     assert metadata["inputs"][0]["shape"] == [-1, 4]
     index = {entry["name"]: entry["state"] for entry in http.get_model_repository_index()}
@@ -299,7 +303,8 @@ def test_grpc_tells_of_the_server_and_its_models(zoo: Zoo, grpc: Any) -> None:
     metadata = grpc.get_model_metadata("pair")
     assert metadata.platform == "onnxruntime_onnx"
     assert [(each.name, list(each.shape)) for each in metadata.inputs] == [
-        ("a", [-1, 2]), ("b", [-1, 2]),
+        ("a", [-1, 2]),
+        ("b", [-1, 2]),
     ]
     assert [each.datatype for each in metadata.outputs] == ["FP32", "FP32"]
     index = {entry.name: entry.state for entry in grpc.get_model_repository_index().models}

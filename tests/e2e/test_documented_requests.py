@@ -133,8 +133,7 @@ def test_kserve_v2_iris_with_id_and_a_named_output(documented: Server) -> None:
     body = {
         "id": "d3b15cad-50a2-4eaf-80ce-8b0a428bd298",
         "inputs": [
-            {"name": "input-0", "shape": [1, 4], "datatype": "FP32",
-             "data": [[6.8, 2.8, 4.8, 1.4]]}
+            {"name": "input-0", "shape": [1, 4], "datatype": "FP32", "data": [[6.8, 2.8, 4.8, 1.4]]}
         ],
         "outputs": [{"name": "predict"}],
     }
@@ -206,9 +205,19 @@ def test_kserve_v2_pandas_columns(documented: Server) -> None:
     assert np.reshape(output["data"], output["shape"]).argmax(axis=1).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", "/v1/models/sklearn-iris",
-                                  "/v2/models/sklearn-iris", "/v2/models/sklearn-iris/ready",
-                                  "/v2", "/v1/models", "/v2/models"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v1/models/sklearn-iris",
+        "/v2/models/sklearn-iris",
+        "/v2/models/sklearn-iris/ready",
+        "/v2",
+        "/v1/models",
+        "/v2/models",
+    ],
+)
 def test_the_routes_that_need_no_body(documented: Server, path: str) -> None:
     assert documented.get(path).status_code == 200
 
@@ -270,7 +279,8 @@ def test_mlserver_content_types_by_input(documented: Server) -> None:
     }
     found = outputs(documented.post("/v2/models/content-type-example/infer", payload))
     assert (found["parameters-np"]["data"], found["parameters-np"]["shape"]) == (
-        [1, 2, 3, 4], [2, 2],
+        [1, 2, 3, 4],
+        [2, 2],
     )
     assert found["parameters-str"]["data"] == ["hello world 😁"]
 
@@ -303,23 +313,43 @@ def test_mlserver_content_type_of_the_request(documented: Server) -> None:
     ("tensor", "expected"),
     [
         (
-            {"name": "foo", "parameters": {"content_type": "np"}, "data": [1, 2, 3, 4],
-             "datatype": "INT32", "shape": [2, 2]},
+            {
+                "name": "foo",
+                "parameters": {"content_type": "np"},
+                "data": [1, 2, 3, 4],
+                "datatype": "INT32",
+                "shape": [2, 2],
+            },
             [1, 2, 3, 4],
         ),
         (
-            {"name": "foo", "parameters": {"content_type": "str"}, "data": ["bar", "bar2"],
-             "datatype": "BYTES", "shape": [2]},
+            {
+                "name": "foo",
+                "parameters": {"content_type": "str"},
+                "data": ["bar", "bar2"],
+                "datatype": "BYTES",
+                "shape": [2],
+            },
             ["bar", "bar2"],
         ),
         (
-            {"name": "foo", "parameters": {"content_type": "base64"},
-             "data": ["UHl0aG9uIGlzIGZ1bg=="], "datatype": "BYTES", "shape": [1]},
+            {
+                "name": "foo",
+                "parameters": {"content_type": "base64"},
+                "data": ["UHl0aG9uIGlzIGZ1bg=="],
+                "datatype": "BYTES",
+                "shape": [1],
+            },
             ["Python is fun"],
         ),
         (
-            {"name": "foo", "parameters": {"content_type": "datetime"},
-             "data": ["2022-01-11T11:00:00"], "datatype": "BYTES", "shape": [1]},
+            {
+                "name": "foo",
+                "parameters": {"content_type": "datetime"},
+                "data": ["2022-01-11T11:00:00"],
+                "datatype": "BYTES",
+                "shape": [1],
+            },
             ["2022-01-11T11:00:00"],
         ),
     ],
@@ -394,9 +424,7 @@ def simple_body(**extra: Any) -> dict[str, Any]:
 
 
 def test_triton_simple_in_json(zoo: Zoo) -> None:
-    body = simple_body(
-        id="1", outputs=[{"name": "OUTPUT0"}, {"name": "OUTPUT1", "parameters": {}}]
-    )
+    body = simple_body(id="1", outputs=[{"name": "OUTPUT0"}, {"name": "OUTPUT1", "parameters": {}}])
     response = zoo.server.post("/v2/models/simple/infer", body)
     found = outputs(response)
     assert found["OUTPUT0"]["data"] == [number + 1 for number in range(16)]
@@ -409,8 +437,12 @@ def test_triton_simple_in_binary(zoo: Zoo) -> None:
     header = json.dumps(
         {
             "inputs": [
-                {"name": name, "shape": [1, 16], "datatype": "INT32",
-                 "parameters": {"binary_data_size": 64}}
+                {
+                    "name": name,
+                    "shape": [1, 16],
+                    "datatype": "INT32",
+                    "parameters": {"binary_data_size": 64},
+                }
                 for name in ("INPUT0", "INPUT1")
             ],
             "outputs": [
@@ -423,8 +455,10 @@ def test_triton_simple_in_binary(zoo: Zoo) -> None:
     response = zoo.server.post(
         "/v2/models/simple/versions/1/infer",
         header + blobs,
-        headers={"Inference-Header-Content-Length": str(len(header)),
-                 "Content-Type": "application/octet-stream"},
+        headers={
+            "Inference-Header-Content-Length": str(len(header)),
+            "Content-Type": "application/octet-stream",
+        },
     )
     assert response.status_code == 200, response.text
     length = int(response.headers["inference-header-content-length"])

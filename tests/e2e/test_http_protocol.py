@@ -295,9 +295,7 @@ def test_a_body_over_the_limit_is_413_and_the_answer_arrives(server: Server) -> 
 
 def test_a_body_over_the_limit_is_413_before_it_is_sent(server: Server) -> None:
     with connected(server.port) as wire:
-        wire.send(
-            request(PREDICT, b"", "Expect: 100-continue", f"Content-Length: {LIMIT + 1}")
-        )
+        wire.send(request(PREDICT, b"", "Expect: 100-continue", f"Content-Length: {LIMIT + 1}"))
         assert_too_large(wire.answer())
         assert wire.wait_closed() == b""
 
@@ -481,9 +479,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     certificate, key = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        ],
         check=True,
         capture_output=True,
     )
@@ -525,9 +538,23 @@ def test_a_certificate_that_cannot_be_read_is_one_line(model: Path, tmp_path: Pa
 
     missing = tmp_path / "none.pem"
     ended = subprocess.run(
-        command("serve", str(model), "--http-port", "0", "--grpc-port", "-1",
-                "--tls-cert", str(missing), "--tls-key", str(missing)),
-        capture_output=True, text=True, timeout=60, check=False, env=environment(),
+        command(
+            "serve",
+            str(model),
+            "--http-port",
+            "0",
+            "--grpc-port",
+            "-1",
+            "--tls-cert",
+            str(missing),
+            "--tls-key",
+            str(missing),
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(),
     )
     assert ended.returncode != 0
     assert len(ended.stderr.strip().splitlines()) == 1

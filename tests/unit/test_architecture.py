@@ -93,9 +93,7 @@ def test_the_tree_keeps_its_contracts(tree: Path) -> None:
         ("runtimes/onnx.py", "import salver.runtimes.sklearn", "does not know another BROKEN"),
     ],
 )
-def test_a_planted_import_is_noticed(
-    tree: Path, module: str, planted: str, contract: str
-) -> None:
+def test_a_planted_import_is_noticed(tree: Path, module: str, planted: str, contract: str) -> None:
     path = tree / "src" / "salver" / module
     path.write_text(path.read_text() + "\n" + planted + "\n")
     done = lint_imports(tree)

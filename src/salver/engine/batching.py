@@ -18,7 +18,7 @@ class BatchLimits:
     """How much goes together. Requests, bytes of bodies, seconds."""
 
     max_requests: int = 128
-    max_bytes: int = 16 << 20
+    max_bytes: int = 1 << 20
     max_delay_s: float = 0.0
 
 

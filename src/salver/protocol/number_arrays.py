@@ -8,6 +8,7 @@ of range) is left to the ordinary way, which finds the words for it: None says s
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -19,6 +20,8 @@ from salver.inference.tensor import NUMPY_TYPES
 
 WORTHWHILE_BYTES = 2048
 """Below this, making the parser's document costs more than the list does."""
+_KEEP_PARSER_BYTES = 8 << 20
+_kept = threading.local()
 _BUFFER_TYPES: Mapping[str, Literal["d", "i"]] = MappingProxyType(
     {"FP32": "d", "FP64": "d", "INT64": "i"}
 )
@@ -29,18 +32,17 @@ def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryvie
     kind = _BUFFER_TYPES.get(datatype)
     if kind is None:
         return None
+    # Brackets first: the buffer would hide values that are nested deeper than others.
+    brackets = text.count(b"[")
+    if brackets != 1 and (len(shape) != 2 or brackets != shape[0] + 1):
+        return None
     try:
-        # Brackets first: the buffer would hide values that are nested deeper than others.
-        brackets = text.count(b"[")
-        if brackets != 1 and (len(shape) != 2 or brackets != shape[0] + 1):
-            return None
-        # A parser of its own: it refuses to be used again while an array of it lives.
-        array = simdjson.Parser().parse(text)
-        if not isinstance(array, simdjson.Array) or (brackets > 1 and not _has_rows(array, shape)):
-            return None
-        numbers = np.frombuffer(array.as_buffer(of_type=kind), np.float64 if kind == "d" else "<i8")
+        buffer = _parsed(text, shape if brackets > 1 else None, kind)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         return None
+    if buffer is None:
+        return None
+    numbers = np.frombuffer(buffer, np.float64 if kind == "d" else "<i8")
     if numbers.size != math.prod(shape):
         return None
     if datatype == "FP32":
@@ -50,6 +52,24 @@ def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryvie
             return None
         numbers = narrow
     return numbers.data.cast("B")
+
+
+def _parsed(text: bytes, rows: tuple[int, ...] | None, kind: Literal["d", "i"]) -> bytes | None:
+    """The buffer of the array's numbers. None if it lacks the rows it should have."""
+    array = _parser_for(len(text)).parse(text)
+    if not isinstance(array, simdjson.Array) or (rows is not None and not _has_rows(array, rows)):
+        return None
+    return array.as_buffer(of_type=kind)
+
+
+def _parser_for(size: int) -> simdjson.Parser:
+    """A parser for the thread; it keeps its memory, unless the text is very large."""
+    if size > _KEEP_PARSER_BYTES:
+        return simdjson.Parser()
+    parser: simdjson.Parser | None = getattr(_kept, "parser", None)
+    if parser is None:
+        parser = _kept.parser = simdjson.Parser()
+    return parser
 
 
 def _has_rows(array: simdjson.Array, shape: tuple[int, ...]) -> bool:

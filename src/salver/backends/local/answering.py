@@ -25,6 +25,9 @@ logger = logging.getLogger("salver.worker")
 
 COMPRESS_FROM_BYTES = 1024
 """Smaller answers are sent as they are: compressing them costs more than it saves."""
+STACK_LIMIT_BYTES = 512 << 10
+"""Bodies are stacked up to this size: beyond it, they leave the cache and cost more together."""
+_UNLIMITED = 1 << 62
 _GZIP_WBITS = 31
 _CODECS = {int(codec): codec_for(codec) for codec in Codec}
 
@@ -45,6 +48,7 @@ class _Pending(msgspec.Struct):
     index: int
     tag: int
     request: WireRequest
+    size: int
 
 
 class Answerer:
@@ -106,7 +110,7 @@ class Answerer:
                 continue
             if key is None:
                 key = ("alone", index)
-            pending = _Pending(index, tag, request)
+            pending = _Pending(index, tag, request, len(body))
             group = groups.get((codec, key))
             if group is None:
                 groups[codec, key] = [pending]
@@ -115,19 +119,19 @@ class Answerer:
         return groups
 
     def _parts(self, group: list[_Pending]) -> list[list[_Pending]]:
-        """Cuts a group where its rows exceed the most that the model is given at once."""
-        if self._max_rows <= 0:
-            return [group]
+        """Cuts a group where its rows or its bytes exceed what is predicted at once."""
+        max_rows = self._max_rows or _UNLIMITED
         parts: list[list[_Pending]] = [[]]
-        rows = 0
+        rows = size = 0
         for pending in group:
-            shape = pending.request.inputs[0].shape if pending.request.inputs else []
+            shape = pending.request.inputs[0].shape if pending.request.inputs else ()
             count = shape[0] if shape else 1
-            if parts[-1] and rows + count > self._max_rows:
-                parts.append([])
-                rows = 0
-            parts[-1].append(pending)
             rows += count
+            size += pending.size
+            if parts[-1] and (rows > max_rows or size > STACK_LIMIT_BYTES):
+                parts.append([])
+                rows, size = count, pending.size
+            parts[-1].append(pending)
         return parts
 
     def _run(self, codec: WireCodec, group: list[_Pending], answers: Answers) -> None:
@@ -204,8 +208,7 @@ def decompress(body: Data, coding: ContentCoding, limit_bytes: int) -> bytes:
         raise InvalidInput(f"the body is no valid {coding.name.lower()} data: {error}") from error
     if len(plain) > limit_bytes:
         raise PayloadTooLarge(
-            f"the body unpacks to more than {limit_bytes} bytes: "
-            "send less or raise --max-body-size"
+            f"the body unpacks to more than {limit_bytes} bytes: send less or raise --max-body-size"
         )
     if not stream.eof:
         raise InvalidInput(f"the {coding.name.lower()} body ends too early: send all of it")

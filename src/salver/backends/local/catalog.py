@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from salver.artifacts.layout import ModelTarget
+from salver.artifacts.layout import ModelTarget, discover
 from salver.backends.local.environment import Environment
 from salver.backends.local.model import LocalModel
 from salver.backends.local.worker_messages import LoadOrder
@@ -110,7 +110,9 @@ class LocalCatalog:
     async def load(self, name: str) -> None:
         targets = [target for target in await self._targets() if target.name == name]
         if not targets:
-            raise ModelNotFound(self._not_found(name, ""))
+            model = self.find(name)
+            reason = await asyncio.to_thread(_why_no_model, model.order.path if model.order else "")
+            raise LoadFailed(f"model '{name}' cannot be loaded again: {reason}")
         await self.load_all(targets)
         gone = set(self.versions(name)) - {target.version for target in targets}
         for version in gone:
@@ -141,10 +143,13 @@ class LocalCatalog:
             self._models[key] = self._new_model(target)
         self._choose_default(target.name)
         await self._models[key].load(self._order(target), self._environment(target.runtime))
+        self._choose_default(target.name)
 
     def _choose_default(self, name: str) -> None:
-        """The highest version answers requests that name none."""
-        self._models[name, ""] = self._models[name, self.versions(name)[-1]]
+        """The highest version that is ready answers requests that name none."""
+        versions = self.versions(name)
+        ready = [version for version in versions if self._models[name, version].is_ready]
+        self._models[name, ""] = self._models[name, (ready or versions)[-1]]
 
     def _new_model(self, target: ModelTarget) -> LocalModel:
         settings = self._settings
@@ -239,6 +244,15 @@ class LocalCatalog:
             model.close()
         for environment in self._environments.values():
             environment.close()
+
+
+def _why_no_model(path: str) -> str:
+    """Why what once was a model is none any more."""
+    try:
+        discover(path)
+    except SalverError as error:
+        return str(error)
+    return f"{path} is no longer among the models that this server was started with"
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -42,7 +42,7 @@ class Doubler:
         if (data == 666).any():
             raise RuntimeError("no luck")
         if (data == 667).any():
-            raise InvalidInput("667 is not taken")
+            raise InvalidInput("model 'double': 667 is not taken")
         if (data == 668).any():
             raise MemoryError
         rows = 1 if (data == 669).any() else len(data)
@@ -96,7 +96,7 @@ def test_a_group_is_cut_where_its_rows_exceed_the_limit() -> None:
     ("value", "kind", "text"),
     [
         (666, ErrorKind.MODEL_FAILED, "model 'double' raised RuntimeError: no luck"),
-        (667, ErrorKind.INVALID_INPUT, "667 is not taken"),
+        (667, ErrorKind.INVALID_INPUT, "model 'double': 667 is not taken"),
     ],
 )
 def test_one_bad_request_of_a_batch_fails_alone(value: int, kind: ErrorKind, text: str) -> None:
