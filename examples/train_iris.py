@@ -1,7 +1,4 @@
-"""Trains the example model: a logistic regression on Fisher's iris data.
-
-python examples/train_iris.py        writes examples/iris.skops
-"""
+"""Trains the example model, a logistic regression on Fisher's irises: `examples/iris.skops`."""
 
 from pathlib import Path
 

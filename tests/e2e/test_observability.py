@@ -172,7 +172,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
     received: queue.Queue[bytes]
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         payload = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             payload = gzip.decompress(payload)

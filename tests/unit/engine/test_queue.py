@@ -15,7 +15,6 @@ from salver.errors import ErrorKind
 from salver.telemetry.metrics import ModelMetrics
 from salver.telemetry.registry import Registry
 
-
 NO_WINDOW = BatchLimits()
 
 

@@ -151,12 +151,19 @@ def predict_request_schema() -> Schema:
 
 def predict_response_schema() -> Schema:
     """A V1 response."""
-    return obj({"predictions": {"description": "one element per row"}}, required=["predictions"])
+    predictions: Schema = {"description": "one element per row"}
+    outputs: Schema = {"description": "the same by column, where the request had `inputs`"}
+    return {
+        **obj({"predictions": predictions, "outputs": outputs}),
+        "anyOf": [{"required": ["predictions"]}, {"required": ["outputs"]}],
+    }
 
 
 def _inputs_schema(
     tensors: Sequence[TensorMetadata], *, is_positional: bool, accepts_all: bool = False
 ) -> Schema:
+    if not tensors:
+        return {"type": "array", "items": _ref_tensor(), "minItems": 1}
     schemas = [_tensor_schema(t, is_positional, accepts_all) for t in tensors]
     least = sum(not tensor.optional for tensor in tensors)
     return {
