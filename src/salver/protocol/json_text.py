@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from salver.errors import ModelFailed
+from salver.errors import InvalidInput, ModelFailed
 from salver.inference.tensor import Array, Tensor
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -66,7 +66,8 @@ def _texts(array: Array) -> list[bytes]:
     try:
         return [orjson.dumps(text.decode()) for text in array.ravel().tolist()]
     except UnicodeDecodeError as error:
-        raise ModelFailed(
+        # The model has answered well: it is the caller who asked for what JSON cannot carry.
+        raise InvalidInput(
             "an output holds bytes that are not UTF-8, which JSON cannot carry: "
             "ask for the output as binary data, or use gRPC"
         ) from error

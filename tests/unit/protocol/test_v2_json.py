@@ -168,7 +168,7 @@ def test_bytes_that_are_not_utf8_are_refused_in_json_and_sent_as_binary(
     answer: Any, iris: Any
 ) -> None:
     response = InferResponse((Tensor("p", "BYTES", np.array([b"\xff"], object)),))
-    with pytest.raises(ModelFailed, match="not UTF-8"):
+    with pytest.raises(InvalidInput, match="not UTF-8"):
         answer(V2, [IRIS_ROW], iris, lambda _: response)
     body = IRIS_ROW[:-1] + b',"parameters":{"binary_data_output":true}}'
     [encoded] = answer(V2, [body], iris, lambda _: response)
