@@ -48,6 +48,7 @@ class Slow:
         return x[:, 0]
 """
 Write = Callable[..., Path]
+PORTS = ("--http-port", "0", "--grpc-port", "0")
 
 
 def hammer(server: Server, model: str, count: int, threads: int = 8) -> list[int]:
@@ -218,9 +219,9 @@ def test_a_start_that_cannot_be_is_one_line_and_no_traceback(
         cases = {
             (model, "--http-port", port, "--grpc-port", "0"): "--http-port",
             (model, "--http-port", "0", "--grpc-port", port): "--grpc-port",
-            (str(tmp_path / "nothing"),): "does not exist",
-            (str(unknown),): "notes.dat",
-            (model, "--runtime", "sklaern"): "sklearn",
+            (str(tmp_path / "nothing"), *PORTS): "does not exist",
+            (str(unknown), *PORTS): "notes.dat",
+            (model, "--runtime", "sklaern", *PORTS): "sklearn",
         }
         for arguments, expected in cases.items():
             ended = failed_start(*arguments)
@@ -240,6 +241,49 @@ def test_a_model_that_fails_to_load_ends_the_start_with_its_reason(python_model:
     assert ended.returncode == 1
     assert "no weights" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_worker_that_dies_while_it_loads_is_a_failed_load(python_model: Write) -> None:
+    path = python_model(
+        "import os\nclass Bad:\n    def load(self): os._exit(3)\n"
+        "    def predict(self, x: np.ndarray) -> np.ndarray: return x\n"
+    )
+    ended = failed_start(str(path), *PORTS)
+    assert ended.returncode == 1
+    assert "exited with code 3 while loading" in ended.stderr
+
+
+def test_a_new_file_whose_load_dies_leaves_the_old_model_serving(python_model: Write) -> None:
+    path = python_model(ECHO)
+    with serving(str(path), "--workers", "2") as server:
+        good = path.read_text()
+        path.write_text(
+            good.replace(
+                "    def predict", "    def load(self): __import__('os')._exit(3)\n    def predict"
+            )
+        )
+        answer = server.post("/v2/repository/models/custom/load")
+        assert answer.status_code == 400
+        assert "exited with code 3" in answer.json()["error"]
+        assert hammer(server, "custom", 100) == [200] * 100
+        assert server.get("/v2/health/ready").status_code == 200
+        path.write_text(good.replace("x[:, 0]", "x[:, 0] + 1"))
+        assert server.post("/v2/repository/models/custom/load").status_code == 200
+        assert server.infer("custom", [[1.0]]).json()["outputs"][0]["data"] == [2.0]
+
+
+def test_a_model_that_always_exits_answers_soon_and_says_why(python_model: Write) -> None:
+    path = python_model(
+        "import os\nclass Bad:\n"
+        "    def predict(self, x: np.ndarray) -> np.ndarray:\n"
+        "        return x if x.max() == 0 else os._exit(9)\n"
+    )
+    with serving(str(path)) as server:
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: server.infer("custom", [[1.0]]), range(10)))
+        assert {answer.status_code for answer in answers} <= {500, 503}
+        assert all("exited with code 9" in answer.json()["error"] for answer in answers)
+        wait_until(lambda: server.infer("custom", [[0.0]]).status_code == 200)
 
 
 def test_recovery_after_overload_is_immediate(python_model: Write) -> None:

@@ -23,6 +23,8 @@ from salver.inference.metadata import ModelMetadata
 
 logger = logging.getLogger("salver.supervisor")
 
+_MAX_DEATHS_IN_A_ROW = 5
+"""After so many deaths without an answer between, callers are told rather than kept waiting."""
 _MAX_LOAD_DEATHS = 3
 """A worker that dies so often while it loads is not started again by itself."""
 
@@ -66,6 +68,10 @@ class LocalModel:
         return self._reason != "unloaded"
 
     @property
+    def _is_loading(self) -> bool:
+        return self._loading is not None and not self._loading.done()
+
+    @property
     def metadata(self) -> ModelMetadata:
         if self.report is None:
             raise ModelNotReady(f"{self.queue.label} is not ready: {self._reason or self._state}")
@@ -83,7 +89,7 @@ class LocalModel:
 
         Raises `LoadFailed` with the reason; an older generation then goes on serving.
         """
-        if self._loading is not None and not self._loading.done():
+        if self._is_loading:
             raise LoadFailed(f"{self.queue.label} is being loaded already: wait for it to finish")
         old, former = list(self._replicas), (self.order, self._environment)
         self.order, self._environment = order, environment
@@ -99,9 +105,12 @@ class LocalModel:
                 await self._start_one()
             await self._loading
         except LoadFailed:
+            for replica in [each for each in self._replicas if each.order is order]:
+                self._retire(replica)
             if old:
                 self.order, self._environment = former
                 self._set_state("READY", "")
+                await self._fill_up()
             raise
         for replica in old:
             self._retire(replica)
@@ -128,6 +137,16 @@ class LocalModel:
         self.queue.remove(replica)
         replica.retire()
 
+    @property
+    def _current(self) -> int:
+        """Workers of the present order; during a reload those of the former one serve on."""
+        return sum(replica.order is self.order for replica in self._replicas)
+
+    async def _fill_up(self) -> None:
+        """Starts workers up to the number wanted, for those lost meanwhile."""
+        while self._current < self._wanted:
+            await self._start_one()
+
     async def _start_one(self) -> None:
         assert self.order is not None and self._environment is not None
         replica = LocalReplica(self, self.order, self._environment, self._clock)
@@ -147,7 +166,7 @@ class LocalModel:
         self._set_state("READY", "")
         self.queue.accept()
         self.queue.add(replica)
-        if self._loading is not None and not self._loading.done():
+        if self._loading is not None and self._is_loading and replica.order is self.order:
             self._loading.set_result(None)
 
     def on_load_failed(self, replica: LocalReplica, reason: str) -> None:
@@ -175,24 +194,36 @@ class LocalModel:
     def on_refused(self, kind: ErrorKind) -> None:
         self.queue.metrics.count_error(kind)
 
+    def on_closed(self, replica: LocalReplica) -> None:
+        self.queue.remove(replica)
+
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None:
         was_serving = replica in self._replicas
         if was_serving:
             self._replicas.remove(replica)
         self.queue.remove(replica)
         self._deaths += 1
-        if self.report is None and self._deaths >= _MAX_LOAD_DEATHS:
+        if self._is_loading and self._deaths >= _MAX_LOAD_DEATHS:
             self._fail_load(replica, f"its {cause} while loading, {self._deaths} times")
         elif was_serving and self.is_wanted:
             self._replace(replica, cause)
+            if self._deaths >= _MAX_DEATHS_IN_A_ROW:
+                self._give_up_for_now(f"its {cause}, {self._deaths} times in a row")
         self.queue.on_lost(batch, f"did not answer: its {cause}")
+
+    def _give_up_for_now(self, reason: str) -> None:
+        """Refuses requests until a worker is ready again, rather than let them time out."""
+        if any(replica.state is ReplicaState.READY for replica in self._replicas):
+            return
+        self._set_state("UNAVAILABLE", reason)
+        self.queue.refuse(ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is not ready: {reason}")
 
     def _fail_load(self, replica: LocalReplica, reason: str) -> None:
         error = LoadFailed(f"{self.queue.label} could not be loaded: {reason}")
         if not any(other.state is ReplicaState.READY for other in self._replicas):
             self._set_state("UNAVAILABLE", reason)
             self.queue.refuse(ErrorKind.MODEL_NOT_READY, str(error))
-        if self._loading is not None and not self._loading.done():
+        if self._loading is not None and self._is_loading:
             self._loading.set_exception(error)
         elif self.is_wanted and replica.order is self.order:
             self._deaths += 1
@@ -211,7 +242,7 @@ class LocalModel:
 
     async def _start_later(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        if self.is_wanted and len(self._replicas) < self._wanted:
+        if self.is_wanted and self._current < self._wanted:
             await self._start_one()
 
     # What the supervisor calls now and then.
@@ -222,6 +253,8 @@ class LocalModel:
         for replica in list(self._replicas):
             lasted_s = now_s - replica.since_s
             if replica.state is ReplicaState.STARTING and lasted_s > load_timeout_s:
+                # Once is enough here: a second try would take as long.
+                self._deaths = _MAX_LOAD_DEATHS
                 replica.kill(f"did not load within {load_timeout_s:g} s")
             for call in replica.batch:
                 if call.deadline_s <= now_s and not call.is_abandoned:

@@ -7,8 +7,8 @@ everybody else the worker sleeps. Large batches mean that the cores have better 
 
 from __future__ import annotations
 
-POLL_S = 0.000_100
-_START_GAP_S = 0.000_250
+POLL_S = 0.000_200
+_START_GAP_S = 0.000_300
 """A gap this short, the waking included, would have been caught awake."""
 _MAX_BATCH_LENGTH = 8
 _PAUSE_AFTER_MISS = 32

@@ -30,6 +30,7 @@ from salver.protocol.frame import (
 logger = logging.getLogger("salver.supervisor")
 
 _SOCKET_BUFFER_BYTES = 1 << 20
+_CAUSE_WAIT_S = 0.05
 _KINDS = {int(kind): kind for kind in ErrorKind}
 
 
@@ -45,6 +46,8 @@ class ReplicaOwner(Protocol):
     ) -> None: ...
 
     def on_refused(self, kind: ErrorKind) -> None: ...
+
+    def on_closed(self, replica: LocalReplica) -> None: ...
 
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None: ...
 
@@ -66,6 +69,9 @@ class LocalReplica(asyncio.Protocol):
         self._batch_id = 0
         self._splitter = FrameSplitter()
         self._cause = "worker has ended"
+        self._was_killed = False
+        self._has_ended = False
+        self._report: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._requests: ArenaWriter
         self._replies: ArenaReader
@@ -134,6 +140,14 @@ class LocalReplica(asyncio.Protocol):
         if self.state is ReplicaState.DEAD:
             return
         self.state = next_state(self.state, ReplicaEvent.EXITED)
+        if self._has_ended:
+            self._report_death()
+        else:
+            # The fork server is about to say why; not for long, since requests are waiting.
+            self._owner.on_closed(self)
+            self._report = self._loop.call_later(_CAUSE_WAIT_S, self._report_death)
+
+    def _report_death(self) -> None:
         batch, self._batch = self._batch, []
         self._owner.on_died(self, batch, self._cause)
 
@@ -143,8 +157,14 @@ class LocalReplica(asyncio.Protocol):
         self.pid = pid
 
     def on_ended(self, status: int) -> None:
-        self._cause = f"worker {cause_of_end(status)}"
+        if not self._was_killed:
+            self._cause = f"worker {cause_of_end(status)}"
+        self._has_ended = True
         self.pid = 0
+        if self._report is not None:
+            self._report.cancel()
+            self._report = None
+            self._report_death()
 
     # Frames from the worker.
 
@@ -204,6 +224,7 @@ class LocalReplica(asyncio.Protocol):
         """Ends a worker that does not answer; `on_died` follows."""
         logger.warning("killing worker %d of model '%s': it %s", self.pid, self.order.name, cause)
         self._cause = f"worker {cause} and was killed"
+        self._was_killed = True
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
         self._transport.close()
