@@ -33,7 +33,7 @@ def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryvie
     if kind is None:
         return None
     # Brackets first: the buffer would hide values that are nested deeper than others.
-    brackets = text.count(b"[")
+    brackets = _opening_brackets(text, most=shape[0] + 1 if len(shape) == 2 else 1)
     if brackets != 1 and (len(shape) != 2 or brackets != shape[0] + 1):
         return None
     try:
@@ -52,6 +52,16 @@ def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryvie
             return None
         numbers = narrow
     return numbers.data.cast("B")
+
+
+def _opening_brackets(text: bytes, *, most: int) -> int:
+    """How many there are; counting ends soon after `most`. (`bytes.count` looks at each byte.)"""
+    found = 0
+    position = text.find(b"[")
+    while position >= 0 and found <= most:
+        found += 1
+        position = text.find(b"[", position + 1)
+    return found
 
 
 def _parsed(text: bytes, rows: tuple[int, ...] | None, kind: Literal["d", "i"]) -> bytes | None:
