@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import simdjson
@@ -27,22 +27,71 @@ _BUFFER_TYPES: Mapping[str, Literal["d", "i"]] = MappingProxyType(
 )
 
 
-def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryview | None:
-    """The little-endian bytes of a tensor whose elements `text` lists, flat or by rows."""
-    kind = _BUFFER_TYPES.get(datatype)
-    if kind is None:
-        return None
-    # Brackets first: the buffer would hide values that are nested deeper than others.
-    brackets = _opening_brackets(text, most=shape[0] + 1 if len(shape) == 2 else 1)
-    if brackets != 1 and (len(shape) != 2 or brackets != shape[0] + 1):
-        return None
+def numbers_of_request(body: bytes) -> tuple[dict[str, Any], list[memoryview]] | None:
+    """A V2 request without the data of its inputs, and that data as little-endian bytes.
+
+    The fields' types are not checked. None if any input's data is not such that the quick way
+    reads exactly what the ordinary one would.
+    """
     try:
-        buffer = _parsed(text, shape if brackets > 1 else None, kind)
-    except (ValueError, TypeError, RuntimeError, OverflowError):
+        document = _parser_for(len(body)).parse(body)
+        if not isinstance(document, simdjson.Object):
+            return None
+        fields = _shallow(document, but="inputs")
+        tensors = document["inputs"]
+        if fields is None or not isinstance(tensors, simdjson.Array):
+            return None
+        return _taken_apart(body, fields, tensors)
+    except (ValueError, TypeError, RuntimeError, OverflowError, KeyError):
         return None
-    if buffer is None:
+
+
+def _shallow(element: simdjson.Object, *, but: str) -> dict[str, Any] | None:
+    """The element's plain fields without `but`; None if there are others, or one twice."""
+    names = list(element.keys())
+    fields = {name: element[name] for name in names if name != but}
+    if len(fields) + 1 != len(names) or any(
+        isinstance(value, simdjson.Object) for value in fields.values()
+    ):
         return None
-    numbers = np.frombuffer(buffer, np.float64 if kind == "d" else "<i8")
+    return fields
+
+
+def _taken_apart(
+    body: bytes, fields: dict[str, Any], tensors: simdjson.Array
+) -> tuple[dict[str, Any], list[memoryview]] | None:
+    inputs: list[dict[str, Any]] = []
+    blobs: list[memoryview] = []
+    brackets = 1
+    for tensor in tensors:
+        named = _shallow(tensor, but="data") if isinstance(tensor, simdjson.Object) else None
+        if named is None or not isinstance(tensor, simdjson.Object):
+            return None
+        data, shape = tensor["data"], named.get("shape")
+        if not isinstance(data, simdjson.Array) or not isinstance(shape, simdjson.Array):
+            return None
+        sizes: list[Any] = shape.as_list()
+        named["shape"] = sizes
+        is_nested = len(data) > 0 and isinstance(data[0], simdjson.Array)
+        blob = _raw_of(data, named.get("datatype"), sizes, is_nested=is_nested)
+        if blob is None:
+            return None
+        brackets += 2 + (sizes[0] if is_nested else 0)
+        inputs.append(named)
+        blobs.append(blob)
+    # The buffer hides values that are nested deeper than others; their brackets tell.
+    if _opening_brackets(body, most=brackets) != brackets:
+        return None
+    return {**fields, "inputs": inputs}, blobs
+
+
+def _raw_of(
+    array: simdjson.Array, datatype: object, shape: list[Any], *, is_nested: bool
+) -> memoryview | None:
+    kind = _BUFFER_TYPES.get(datatype) if isinstance(datatype, str) else None
+    if kind is None or (is_nested and not _has_rows(array, shape)):
+        return None
+    numbers = np.frombuffer(array.as_buffer(of_type=kind), np.float64 if kind == "d" else "<i8")
     if numbers.size != math.prod(shape):
         return None
     if datatype == "FP32":
@@ -64,14 +113,6 @@ def _opening_brackets(text: bytes, *, most: int) -> int:
     return found
 
 
-def _parsed(text: bytes, rows: tuple[int, ...] | None, kind: Literal["d", "i"]) -> bytes | None:
-    """The buffer of the array's numbers. None if it lacks the rows it should have."""
-    array = _parser_for(len(text)).parse(text)
-    if not isinstance(array, simdjson.Array) or (rows is not None and not _has_rows(array, rows)):
-        return None
-    return array.as_buffer(of_type=kind)
-
-
 def _parser_for(size: int) -> simdjson.Parser:
     """A parser for the thread; it keeps its memory, unless the text is very large."""
     if size > _KEEP_PARSER_BYTES:
@@ -82,8 +123,10 @@ def _parser_for(size: int) -> simdjson.Parser:
     return parser
 
 
-def _has_rows(array: simdjson.Array, shape: tuple[int, ...]) -> bool:
+def _has_rows(array: simdjson.Array, shape: list[Any]) -> bool:
     """Whether the array consists of the shape's rows, all of its width."""
-    return len(array) == shape[0] and all(
-        isinstance(row, simdjson.Array) and len(row) == shape[1] for row in array
+    return (
+        len(shape) == 2
+        and len(array) == shape[0]
+        and all(isinstance(row, simdjson.Array) and len(row) == shape[1] for row in array)
     )

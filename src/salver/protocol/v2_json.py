@@ -20,12 +20,11 @@ from salver.inference.tensor import InferResponse, Parameters, Tensor
 from salver.protocol.content import settle_texts
 from salver.protocol.elements import ELEMENT_SIZES, raw_of_array, shown
 from salver.protocol.json_text import check_rows, flat_rows, flat_text
-from salver.protocol.number_arrays import WORTHWHILE_BYTES, raw_numbers
+from salver.protocol.number_arrays import WORTHWHILE_BYTES, numbers_of_request
 from salver.protocol.wire import (
     RAW_BODY_AUX,
     EncodedResponse,
     ModelIdentity,
-    WireOutput,
     WireRequest,
     WireTensor,
 )
@@ -131,43 +130,18 @@ def parse_leniently(body: bytes | memoryview) -> Any:
     return parsed
 
 
-class _LargeTensor(msgspec.Struct):
-    """A `WireTensor` whose data is still text."""
-
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: msgspec.Raw = msgspec.Raw(b"null")
-    parameters: dict[str, Any] | None = None
-
-
-class _LargeRequest(msgspec.Struct):
-    """A `WireRequest` of such tensors."""
-
-    inputs: list[_LargeTensor]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[WireOutput] | None = None
-
-
-_decode_large_request = msgspec.json.Decoder(_LargeRequest).decode
-_decode_data = msgspec.json.Decoder().decode
-
-
 def _decode_large(body: bytes | memoryview) -> WireRequest:
-    large = _decode_large_request(body)
-    inputs = []
-    for tensor in large.inputs:
-        text = bytes(tensor.data)
-        data: Any = None
-        if len(text) >= WORTHWHILE_BYTES and not tensor.parameters:
-            data = raw_numbers(text, tensor.datatype, tensor.shape)
-        if data is None:
-            data = _decode_data(text)
-        inputs.append(
-            WireTensor(tensor.name, tensor.shape, tensor.datatype, data, tensor.parameters)
-        )
-    return WireRequest(inputs, large.id, large.parameters, large.outputs)
+    found = numbers_of_request(bytes(body))
+    if found is not None:
+        fields, blobs = found
+        try:
+            request = msgspec.convert(fields, WireRequest)
+        except msgspec.ValidationError:
+            return _decode_request(body)
+        for tensor, blob in zip(request.inputs, blobs, strict=True):
+            tensor.data = blob
+        return request
+    return _decode_request(body)
 
 
 def _decode_leniently(

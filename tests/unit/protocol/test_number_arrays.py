@@ -11,7 +11,26 @@ from hypothesis import strategies as st
 
 from salver.errors import InvalidInput
 from salver.protocol.elements import array_of_values, flattened
-from salver.protocol.number_arrays import raw_numbers
+from salver.protocol.number_arrays import numbers_of_request
+
+
+def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryview | None:
+    """The one input's bytes, of a request whose data is this text."""
+    head = b'{"id":"7","inputs":[{"name":"x","shape":%b,"datatype":"%b","data":' % (
+        json.dumps(shape).encode(),
+        datatype.encode(),
+    )
+    found = numbers_of_request(head + text + b"}]}")
+    if found is None:
+        return None
+    fields, blobs = found
+    assert fields == {
+        "id": "7",
+        "inputs": [{"name": "x", "shape": list(shape), "datatype": datatype}],
+    }
+    assert len(blobs) == 1
+    return blobs[0]
+
 
 TYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64}
 NUMBERS = st.one_of(
@@ -92,3 +111,20 @@ def _is_regular(data: object) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1],"parameters":{}}]}',
+        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}],"outputs":[]}',
+        b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}',
+        b'{"inputs":[{"name":"[","shape":[1],"datatype":"FP32","data":[1]}]}',
+        b'{"inputs":[[1]]}',
+        b'{"inputs":{}}',
+        b"[]",
+        b"{}",
+    ],
+)
+def test_requests_with_more_to_them_are_left_to_the_ordinary_way(body: bytes) -> None:
+    assert numbers_of_request(body) is None or body == b'{"inputs":{}}'

@@ -25,7 +25,7 @@ logger = logging.getLogger("salver.worker")
 
 COMPRESS_FROM_BYTES = 1024
 """Smaller answers are sent as they are: compressing them costs more than it saves."""
-STACK_LIMIT_BYTES = 512 << 10
+STACK_LIMIT_BYTES = 1 << 20
 """Bodies are stacked up to this size: beyond it, they leave the cache and cost more together."""
 _UNLIMITED = 1 << 62
 _GZIP_WBITS = 31
