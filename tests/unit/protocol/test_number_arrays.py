@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from salver.errors import InvalidInput
 from salver.protocol.elements import array_of_values, flattened
 from salver.protocol.number_arrays import numbers_of_request
+from salver.protocol.wire import WireRequest
 
 
 def raw_numbers(text: bytes, datatype: str, shape: tuple[int, ...]) -> memoryview | None:
@@ -128,3 +130,45 @@ def _is_regular(data: object) -> bool:
 )
 def test_requests_with_more_to_them_are_left_to_the_ordinary_way(body: bytes) -> None:
     assert numbers_of_request(body) is None or body == b'{"inputs":{}}'
+
+
+BODIES = [
+    b'{"id":"a","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[1,2.5,-3e2,4]}]}',
+    b'{"inputs":[{"name":"x","shape":[2,2],"datatype":"FP64","data":[[1,2.5],[-3e2,4]]},'
+    b'{"name":"y","datatype":"INT64","shape":[3],"data":[1,-2,3]}],"parameters":null}',
+]
+
+
+@given(st.data())
+def test_a_mutated_request_is_read_as_the_ordinary_way_reads_it_or_left_to_it(
+    data: st.DataObject,
+) -> None:
+    body = bytearray(data.draw(st.sampled_from(BODIES)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(body) - 1))
+        if data.draw(st.booleans()):
+            body[position] = data.draw(st.sampled_from(b'[]{},:"0123456789.eE-+ntfalsxy '))
+        else:
+            del body[position]
+    found = numbers_of_request(bytes(body))
+    if found is None:
+        return
+    fields, blobs = found
+    try:
+        request = msgspec.convert(fields, WireRequest)
+    except msgspec.ValidationError:
+        return
+    ordinary = msgspec.json.decode(bytes(body), type=WireRequest)
+    for quick, plain, blob in zip(request.inputs, ordinary.inputs, blobs, strict=True):
+        assert (quick.name, quick.shape, quick.datatype) == (
+            plain.name,
+            plain.shape,
+            plain.datatype,
+        )
+        flat = flattened(plain.data, plain.shape, "input")
+        assert bytes(blob) == array_of_values(flat, plain.datatype, "input").tobytes()
+    assert (request.id, request.parameters, request.outputs) == (
+        ordinary.id,
+        ordinary.parameters,
+        ordinary.outputs,
+    )

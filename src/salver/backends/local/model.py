@@ -177,17 +177,19 @@ class LocalModel:
     def on_answered(
         self, replica: LocalReplica, batch: list[Call], rows: int, compute_ns: int
     ) -> None:
-        self._deaths = 0
         metrics = self.queue.metrics
         metrics.observe_batch(len(batch), rows, compute_ns * 1e-9)
         self.queue.observe_answers(batch)
         if replica.state is ReplicaState.READY:
+            self._deaths = 0
             self.queue.on_idle(replica, len(batch))
         else:
             self.queue.on_finished(len(batch))
             is_worn_out = replica in self._replicas
             replica.finish()
             if is_worn_out:
+                # Counts as a death: a model that does this again and again must slow down.
+                self._deaths += 1
                 self._replicas.remove(replica)
                 self._replace(replica, "worker has used up its memory")
 
