@@ -77,7 +77,11 @@ class ServeSettings:
     )
     state_dir: Path = field(
         default_factory=_default_state_dir,
-        metadata={"option": Option(help="folder for what is kept", group=MODELS, unit=Unit.FOLDER)},
+        metadata={
+            "option": Option(
+                help="folder for what is kept; nothing is yet", group=MODELS, unit=Unit.FOLDER
+            )
+        },
     )
 
     host: str = option(

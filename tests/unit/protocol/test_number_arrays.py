@@ -129,7 +129,7 @@ def _is_regular(data: object) -> bool:
     ],
 )
 def test_requests_with_more_to_them_are_left_to_the_ordinary_way(body: bytes) -> None:
-    assert numbers_of_request(body) is None or body == b'{"inputs":{}}'
+    assert numbers_of_request(body) is None
 
 
 BODIES = [
