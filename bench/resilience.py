@@ -3,7 +3,9 @@
     python bench/resilience.py [kill] [isolation] [overload]
 
 kill: kill -9 of the worker, again and again, while wrk drives 64 connections; counts failures.
-isolation: p99 of one model beside another that sleeps, raises, exits, or eats memory.
+isolation: p99 of one model beside another that sleeps, raises, exits, or eats memory; and, as
+the machine's own share in that, beside a process that merely spins. Once at a fixed rate that
+leaves the machine room, once with every core saturated by wrk.
 overload: ten times the rate that a model can take; goodput, refusals, memory, recovery.
 """
 
@@ -15,11 +17,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -57,6 +62,9 @@ class Slow:
 """
 BODY = '{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP64","data":[%s]}]}'
 LUA = 'wrk.method="POST"\nwrk.body=%s\nwrk.headers["Content-Type"]="application/json"\n'
+
+
+NASTY_WAYS = ("sleeps", "raises", "answers a wrong shape", "exits", "allocates without end")
 
 
 def write_model(folder: Path, name: str, source: str) -> str:
@@ -114,22 +122,43 @@ def isolation(folder: Path) -> None:
     nasty = write_model(folder, "nasty", NASTY)
     echo = write_model(folder, "echo", ECHO)
     with serving(echo, nasty, "--request-timeout", "2s", "--worker-memory", "2GiB") as server:
-        url = f"{server.url}/v2/models/echo/infer"
-        wrk(url, BODY % 1, 1, 8, folder)
-        alone = beside_nasty(server, url, 0, folder)
-        print(f"isolation: neighbour well: p99 {alone['p99_ms']:.2f} ms")
-        for what, name in enumerate(("sleeps", "raises", "wrong shape", "exits", "allocates"), 1):
-            beside = beside_nasty(server, url, what, folder)
-            ratio = beside["p99_ms"] / alone["p99_ms"]
-            bad = beside["not_2xx"] + beside["socket_errors"]
-            print(
-                f"isolation: neighbour {name}: p99 {beside['p99_ms']:.2f} ms ({ratio:.2f}x), "
-                f"{beside['requests']} requests, {bad} failed"
-            )
+
+        def at_fixed_rate() -> dict[str, float]:
+            return paced(server.port, rate=1000, seconds=8)
+
+        def saturated() -> dict[str, float]:
+            return wrk(f"{server.url}/v2/models/echo/infer", BODY % 1, 4, 8, folder)
+
+        saturated()
+        for load in (at_fixed_rate, saturated):
+            alone = load()
+            print(f"isolation, {load.__name__}: alone: p99 {alone['p99_ms']:.2f} ms")
+            with spinning():
+                print_beside(load.__name__, "a spinning process", alone, load())
+            for what, name in enumerate(NASTY_WAYS):
+                with provoking(server, what + 1):
+                    print_beside(load.__name__, f"a model that {name}", alone, load())
 
 
-def beside_nasty(server: Server, url: str, what: int, folder: Path) -> dict[str, float]:
-    """Load on the good model while the bad one gets a bad request ten times a second."""
+def print_beside(load: str, name: str, alone: dict[str, float], beside: dict[str, float]) -> None:
+    ratio = beside["p99_ms"] / alone["p99_ms"]
+    bad = beside["not_2xx"] + beside["socket_errors"]
+    print(
+        f"isolation, {load}: beside {name}: p99 {beside['p99_ms']:.2f} ms ({ratio:.2f}x), "
+        f"{beside['requests']} requests, {bad} failed"
+    )
+
+
+@contextmanager
+def spinning() -> Iterator[None]:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        yield
+        process.kill()
+
+
+@contextmanager
+def provoking(server: Server, what: int) -> Iterator[None]:
+    """The bad model gets a bad request ten times a second."""
     stop = threading.Event()
 
     def provoke() -> None:
@@ -142,10 +171,49 @@ def beside_nasty(server: Server, url: str, what: int, folder: Path) -> dict[str,
 
     thread = threading.Thread(target=provoke)
     thread.start()
-    result = wrk(url, BODY % 1, 4, 8, folder)
+    yield
     stop.set()
     thread.join()
-    return result
+
+
+def paced(port: int, *, rate: float, seconds: float, connections: int = 8) -> dict[str, float]:
+    """Requests at a fixed rate, whatever the answers take, over a few blocking connections."""
+    body = (BODY % 1).encode()
+    request = b"POST /v2/models/echo/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body),
+        body,
+    )
+    latencies_s: list[float] = []
+    failed = 0
+
+    def drive(index: int) -> None:
+        nonlocal failed
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            begun_s = time.perf_counter() + index / rate
+            for turn in range(int(seconds * rate / connections)):
+                pause_s = begun_s + turn * connections / rate - time.perf_counter()
+                if pause_s > 0:
+                    time.sleep(pause_s)
+                sent_s = time.perf_counter()
+                sock.sendall(request)
+                failed += not sock.recv(65536).startswith(b"HTTP/1.1 200")
+                latencies_s.append(time.perf_counter() - sent_s)
+
+    threads = [threading.Thread(target=drive, args=(index,)) for index in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    latencies_s.sort()
+    count = len(latencies_s)
+    return {
+        "requests": count,
+        "not_2xx": failed,
+        "socket_errors": 0,
+        "p50_ms": latencies_s[count // 2] * 1000,
+        "p99_ms": latencies_s[int(count * 0.99)] * 1000,
+    }
 
 
 def overload(folder: Path) -> None:
