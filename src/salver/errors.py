@@ -14,7 +14,16 @@
     |-- ArtifactError                the path given cannot become a model
     |   |-- UnrecognisedArtifact     no known format
     |   |-- MissingFramework         the format is known, its library is not installed
-    |   `-- LoadFailed               the framework could not load it
+    |   |-- LoadFailed               the framework could not load it
+    |   |-- StorageError             a URI that cannot be fetched, or not as it should be
+    |   `-- EnvironmentFailed        the Python packages a model needs cannot be installed
+    |-- ResourceError                a declared resource cannot be read or changed as asked
+    |   |-- ManifestError            manifests that are wrong, all their problems at once
+    |   |-- ResourceNotFound         no such resource
+    |   |-- AlreadyExists            it is to be created, and is there
+    |   |-- Conflict                 it has changed since the caller read it
+    |   `-- WatchExpired             a watch from a version that is no longer kept
+    |-- CommandFailed                a command of the command line that could not do it
     `-- StartupError                 a port is taken, a file is unreadable
         `-- SettingsError            settings that are wrong, all of them at once
 
@@ -126,6 +135,46 @@ class MissingFramework(ArtifactError):
 
 class LoadFailed(ArtifactError):
     """The framework found the artifact unreadable, or the model's own `load` raised."""
+
+
+class StorageError(ArtifactError):
+    """A model's URI that cannot be fetched: absent, refused, damaged, too large."""
+
+
+class EnvironmentFailed(ArtifactError):
+    """The Python environment of a model cannot be made; the message has the solver's reason."""
+
+
+class ResourceError(SalverError):
+    """A declared resource that cannot be read or changed as asked."""
+
+
+class ManifestError(ResourceError):
+    """Manifests that cannot be accepted; `problems` has one line for each fault in them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class ResourceNotFound(ResourceError):
+    """No resource of that type and name."""
+
+
+class AlreadyExists(ResourceError):
+    """A resource of that type and name is there already."""
+
+
+class Conflict(ResourceError):
+    """The resource has changed since the caller read it, or another manager owns the field."""
+
+
+class WatchExpired(ResourceError):
+    """A watch or list from a resourceVersion whose history is no longer kept."""
+
+
+class CommandFailed(SalverError):
+    """A command of the command line that could not do what it was asked to."""
 
 
 class StartupError(SalverError):

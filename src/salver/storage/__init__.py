@@ -1,0 +1,1 @@
+"""Where models come from: URIs of every kind, fetched into a content-addressed cache."""
