@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from salver.engine.directory import ModelDirectory
 from salver.server.rest.app import build_app
 from salver.settings import ServeSettings
 from tests.fakes import FakeCatalog
@@ -14,7 +15,7 @@ from tests.fakes import FakeCatalog
 
 def ask(catalog: FakeCatalog, method: str, path: str, **options: Any) -> httpx.Response:
     """One request; an exception that the app lets out after its answer is the server's to log."""
-    app = build_app(catalog, ServeSettings(), render_metrics=lambda: b"salver_up 1\n")
+    app = build_app(ModelDirectory(catalog), ServeSettings(), render_metrics=lambda: b"salver_up 1\n")
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -33,6 +33,7 @@ class Option:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
+    metavar: str = "TEXT"
 
 
 MODELS = "models"
@@ -61,6 +62,18 @@ class ServeSettings:
     runtime: str = option(
         "", "load with this runtime (sklearn, onnx, ...) instead of the one recognised", MODELS
     )
+    filename: tuple[str, ...] = option(
+        (),
+        "apply the resources in this file, folder or URL at the start; can be repeated",
+        MODELS,
+        metavar="FILE",
+    )
+    map: tuple[str, ...] = option(
+        (),
+        "take URIs that begin with PREFIX from TARGET, a folder or URI; can be repeated",
+        MODELS,
+        metavar="PREFIX=TARGET",
+    )
     workers: int = option(1, "worker processes for each model", MODELS, least=1, most=1024)
     threads: int = option(
         0, "threads for one prediction; 0: cores but one, shared by the workers", MODELS, least=0
@@ -72,6 +85,14 @@ class ServeSettings:
         unit=Unit.BYTES,
         least=0,
     )
+    memory_budget: int = option(
+        0,
+        "load models on their first request, and unload the least recently used beyond this; "
+        "0: load all at the start",
+        MODELS,
+        unit=Unit.BYTES,
+        least=0,
+    )
     load_timeout: float = option(
         300.0, "time that loading a model may take", MODELS, unit=Unit.SECONDS, least=0.001
     )
@@ -79,9 +100,19 @@ class ServeSettings:
         default_factory=_default_state_dir,
         metadata={
             "option": Option(
-                help="folder for what is kept; nothing is yet", group=MODELS, unit=Unit.FOLDER
+                help="folder for declared resources, fetched models and environments",
+                group=MODELS,
+                unit=Unit.FOLDER,
             )
         },
+    )
+
+    cache_size: int = option(
+        20 << 30, "disk that fetched models may take", MODELS, unit=Unit.BYTES, least=0
+    )
+    offline: bool = option(False, "fetch and install nothing: use what is cached", MODELS)
+    domain: str = option(
+        "example.com", "services answer to the Host header NAME-NAMESPACE.DOMAIN", LISTENERS
     )
 
     host: str = option(

@@ -40,6 +40,10 @@ class Server:
             extra.setdefault("headers", {"content-type": "application/json"})
         return httpx.post(self.url + path, timeout=30, **extra)
 
+    def put(self, path: str, body: Any) -> httpx.Response:
+        headers = {"content-type": "application/json"}
+        return httpx.put(self.url + path, content=json.dumps(body), headers=headers, timeout=30)
+
     def infer(self, model: str, rows: Any, datatype: str = "FP64", **extra: Any) -> httpx.Response:
         body = {
             "inputs": [

@@ -17,8 +17,9 @@ from tests.e2e.zoo import COMPARED, TOLERANCE, Zoo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
 
-REQUIREMENTS = ["kserve==0.21.0"]
-"""Its client only: no framework, and so no CUDA libraries either."""
+REQUIREMENTS = ["kserve==0.21.0", "kubernetes<36"]
+"""Its client only: no framework, and so no CUDA libraries either. Its
+KServeClient breaks on the `kubernetes` client 37, which takes no models of other packages."""
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("kserve_client.py")
 
@@ -101,3 +102,27 @@ def test_kserve_is_told_of_an_unknown_model(answers: dict[str, Any]) -> None:
     code, details = answers["grpc refusal"]
     assert code == "NOT_FOUND"
     assert "unknown model 'roses'" in details
+
+
+def test_a_transformer_written_for_the_sdk_works_unchanged(kserve_python: Path) -> None:
+    where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    packages = subprocess.run(
+        [str(kserve_python), "-c", where], capture_output=True, text=True, check=True
+    )
+    script = Path(__file__).with_name("kserve_steps.py")
+    done = subprocess.run(
+        [sys.executable, str(script), packages.stdout.strip()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["v1 request"] == {"instances": [[2.0, 4.0]]}
+    assert found["v1 response"] == {"predictions": [107]}
+    assert found["v2 request"]["id"] == "a"
+    assert found["v2 request"]["inputs"][0]["data"] == [2, 4]
+    assert found["v2 response"]["outputs"][0]["data"] == [107]
+    assert (found["grpc request"], found["grpc id"]) == ([2, 4], "g")
+    assert found["grpc response"] == [107]

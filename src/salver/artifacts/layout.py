@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,10 @@ _NOT_MODELS = frozenset(
 
 
 class ModelTarget(msgspec.Struct, frozen=True):
-    """One version of one model, found on disk. `preload`: modules to import before forking."""
+    """One version of one model, found on disk. `preload`: modules to import before forking.
+
+    Without a runtime it has not been read yet: `read_target` does.
+    """
 
     name: str
     version: str
@@ -64,17 +68,25 @@ class ModelTarget(msgspec.Struct, frozen=True):
     preload: tuple[str, ...] = ()
 
 
-def discover(target: str, name: str = "", runtime: str = "") -> list[ModelTarget]:
+Reader = Callable[[Path, str], Recognised]
+"""Tells what a file is; the second argument is the class that was named."""
+
+
+def discover(
+    target: str, name: str = "", runtime: str = "", *, reads: bool = True
+) -> list[ModelTarget]:
     """The models that `target` stands for, by name, then version.
 
-    `name` renames the one model of the target; `runtime` overrules what is recognised.
+    `name` renames the one model of the target; `runtime` overrules what is recognised. Unless
+    it `reads`, no file is opened, and anything with a model's suffix is one.
     Raises `ArtifactError` when there is no model, or more than the names allow.
     """
     path, attribute = _split(target)
+    reader = partial(_recognised if reads else _unread, runtime)
     if not path.is_dir():
-        found = [_model_file(path, name or _stem(path), "1", attribute, runtime)]
+        found = [_model_file(path, name or _stem(path), "1", attribute, reader)]
     else:
-        found = _folder(path, name, runtime)
+        found = _folder(path, name, reader)
     for model in found:
         _check_name(model)
     _check_unique(found)
@@ -110,14 +122,27 @@ def _stem(path: Path) -> str:
     return stem.stem if stem.suffix in MODEL_SUFFIXES or path.is_file() else stem.name
 
 
-def _model_file(path: Path, name: str, version: str, attribute: str, runtime: str) -> ModelTarget:
-    found = _recognised(path, attribute, runtime)
+def read_target(target: ModelTarget) -> ModelTarget:
+    """The target with what its file says. Raises `UnrecognisedArtifact`."""
+    found = _recognised(target.runtime, target.path, target.attribute)
+    attribute = found.attribute or target.attribute
+    return msgspec.structs.replace(
+        target, runtime=found.runtime, attribute=attribute, preload=found.preload
+    )
+
+
+def _model_file(path: Path, name: str, version: str, attribute: str, reader: Reader) -> ModelTarget:
+    found = reader(path, attribute)
     return ModelTarget(
         name, version, path.resolve(), found.runtime, found.attribute or attribute, found.preload
     )
 
 
-def _recognised(path: Path, attribute: str, runtime: str) -> Recognised:
+def _unread(runtime: str, path: Path, attribute: str) -> Recognised:
+    return Recognised(runtime, "not read yet", (), attribute)
+
+
+def _recognised(runtime: str, path: Path, attribute: str) -> Recognised:
     """The caller's `runtime` wins; the content is still read for what to import early."""
     if not runtime:
         return recognise(path, attribute)
@@ -130,11 +155,11 @@ def _recognised(path: Path, attribute: str, runtime: str) -> Recognised:
     return msgspec.structs.replace(found, runtime=runtime)
 
 
-def _folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
+def _folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
     """A model's folder, or a folder of models."""
     if _is_model_folder(path):
-        return _model_folder(path, name or path.resolve().name, runtime)
-    found, refusal = _models_in(path, runtime)
+        return _model_folder(path, name or path.resolve().name, reader)
+    found, refusal = _models_in(path, reader)
     if not found:
         if refusal is not None:
             raise refusal
@@ -150,7 +175,7 @@ def _folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
     return [msgspec.structs.replace(model, name=name or model.name) for model in found]
 
 
-def _models_in(path: Path, runtime: str) -> tuple[list[ModelTarget], UnrecognisedArtifact | None]:
+def _models_in(path: Path, reader: Reader) -> tuple[list[ModelTarget], UnrecognisedArtifact | None]:
     """One model per entry; and why a text, JSON or Python file was left out, if one was.
 
     Such files lie beside models for other reasons, so they are no error among models.
@@ -159,10 +184,10 @@ def _models_in(path: Path, runtime: str) -> tuple[list[ModelTarget], Unrecognise
     refusal: UnrecognisedArtifact | None = None
     for entry in _entries(path):
         if entry.is_dir():
-            found.extend(_model_folder(entry, entry.name, runtime))
+            found.extend(_model_folder(entry, entry.name, reader))
         elif _looks_like_a_model(entry):
             try:
-                found.append(_model_file(entry, _stem(entry), "1", "", runtime))
+                found.append(_model_file(entry, _stem(entry), "1", "", reader))
             except UnrecognisedArtifact as error:
                 if entry.suffix not in (".txt", ".json", ".py"):
                     raise
@@ -183,13 +208,13 @@ def _is_model_folder(path: Path) -> bool:
     )
 
 
-def _model_folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
+def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
     """The versions in a model's folder; none if it is no such folder."""
     entries = list(_entries(path))
     versions = [entry for entry in entries if entry.is_dir() and _VERSION.match(entry.name)]
     if versions:
         return [
-            _model_file(_only_model(entry), name, str(int(entry.name)), "", runtime)
+            _model_file(_only_model(entry), name, str(int(entry.name)), "", reader)
             for entry in versions
         ]
     files = [entry for entry in entries if _looks_like_a_model(entry)]
@@ -198,7 +223,7 @@ def _model_folder(path: Path, name: str, runtime: str) -> list[ModelTarget]:
             f"{path} holds {len(files)} model files ({', '.join(each.name for each in files)}); "
             "a model's folder has one: give each a folder, or serve the files"
         )
-    return [_model_file(files[0], name, "1", "", runtime)] if files else []
+    return [_model_file(files[0], name, "1", "", reader)] if files else []
 
 
 def _only_model(version: Path) -> Path:

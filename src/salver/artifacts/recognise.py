@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from salver.artifacts.pickles import PickleContents, pickle_contents
+from salver.artifacts.recorded import xgboost_binary_version
 from salver.errors import UnrecognisedArtifact
 
 _HEAD_BYTES = 64 << 10
@@ -178,11 +179,16 @@ def _recognise_lightgbm(head: bytes) -> Recognised | None:
 
 
 def _recognise_xgboost(path: Path, head: bytes) -> Recognised | None:
-    """JSON and UBJSON begin with the key `learner` (or, rarely, `version`)."""
+    """JSON and UBJSON begin with the key `learner` (or, rarely, `version`).
+
+    The old binary format is a model too: an older XGBoost in an environment of its own reads it.
+    """
+    if xgboost_binary_version(head) is not None:
+        return Recognised("xgboost", "XGBoost model in the old binary format", ("xgboost",))
     if head.startswith((b"binf", b"bs64")):
         raise UnrecognisedArtifact(
-            f"{path} is an XGBoost model in the old binary format, which XGBoost 3.1 dropped; "
-            "load it with XGBoost 3.0 or older and save it again as .ubj or .json"
+            f"{path} begins as an XGBoost model in an old format, but goes on as none; save it "
+            "again as .ubj or .json"
         )
     if head.startswith(b"{L") and b"learner{" in head[:4096]:
         return Recognised("xgboost", "XGBoost UBJSON model", ("xgboost",))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from salver.cli import parser
+from salver.cli.commands import COMMANDS, HIDDEN, Command, find_module
 from salver.cli.options import resolve
-from salver.errors import SalverError, SettingsError
+from salver.errors import ManifestError, SalverError, SettingsError
 
 if TYPE_CHECKING:
     from salver.settings import ServeSettings
@@ -28,34 +29,68 @@ FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives the exit code; the console script `salver`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    failed = FAILED
     try:
-        return _run(arguments, os.environ)
+        name, rest = parser.parse_command(arguments)
+        command = COMMANDS.get(name) or HIDDEN[name]
+        failed = command.failure
+        return _serve(rest, os.environ) if not command.module else _ask(name, command, rest)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
     except Exception as error:
         if os.environ.get("SALVER_DEBUG", "") not in ("", "0"):
             raise
         for line in error_lines(error):
             print(f"salver: {line}", file=sys.stderr)
-        return WRONG_USE if isinstance(error, SettingsError) else FAILED
+        return WRONG_USE if isinstance(error, SettingsError) else failed
 
 
-def _run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    command, rest = parser.parse_command(arguments)
-    return COMMANDS[command](rest, environ)
+def _ask(name: str, command: Command, arguments: Sequence[str]) -> int:
+    """Runs a command that asks a server."""
+    from salver.cli.session import Session
+
+    module = find_module(command)
+    given = parser.parse_client(name, module, arguments)
+    session = Session(given, os.environ, out=sys.stdout, err=sys.stderr, stdin=sys.stdin)
+    code = module.run(given, session)
+    sys.stdout.flush()
+    return code
+
+
+def _reader_left() -> int:
+    """Whoever read the output has closed it, as `head` does: no more is written, not at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
 
 
 def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     targets, flags = parser.parse_serve(arguments)
     settings = _settings(flags, environ, len(targets))
+    manifests = _manifests(settings.filename, environ.get("SALVER_NAMESPACE") or "default")
 
     from salver import bootstrap
     from salver.cli.banner import announce
 
-    return bootstrap.serve(targets, settings, announce)
+    return bootstrap.serve(targets, settings, announce, manifests)
 
 
-COMMANDS: Mapping[str, Callable[[Sequence[str], Mapping[str, str]], int]] = {"serve": _serve}
+def _manifests(names: Sequence[str], namespace: str) -> Sequence[dict[str, Any]]:
+    """What `serve -f` is to apply, as `apply` would send it; folders with all that is in them.
+
+    Raises `ManifestError` with all that is wrong.
+    """
+    if not names:
+        return ()
+    from salver.cli.apply import as_applied
+    from salver.cli.sources import read_files
+
+    def note(text: str) -> None:
+        print(f"note: {text}", file=sys.stderr)
+
+    objects = read_files(names, is_recursive=True, stdin=sys.stdin, note=note)
+    return [as_applied(obj, namespace) for obj in objects]
 
 
 def _settings(
@@ -88,8 +123,11 @@ def read_toml(path: Path, *, is_required: bool) -> dict[str, Any]:
 
 def error_lines(error: Exception) -> Sequence[str]:
     """What the terminal shows for an error: one line for each thing that is wrong."""
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | ManifestError):
         return error.problems
+    if isinstance(error, SalverError) and hasattr(error, "problems"):
+        # `client.ApiError`: naming it here would import what `serve` does not need.
+        return tuple(error.problems)
     if isinstance(error, SalverError):
         return (_one_line(str(error)),)
     what = _one_line(f"{type(error).__name__}: {error}")

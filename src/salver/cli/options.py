@@ -19,13 +19,16 @@ from salver.errors import SettingsError
 from salver.settings import Option, ServeSettings, Unit
 
 PREFIX = "SALVER_"
-OTHER_VARIABLES = frozenset({"SALVER_DEBUG", "SALVER_CONFIG"})
+OTHER_VARIABLES = frozenset(
+    {"SALVER_DEBUG", "SALVER_CONFIG", "SALVER_SERVER", "SALVER_API_KEY", "SALVER_NAMESPACE"}
+)
 """Variables that are ours but no setting."""
 
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _SECONDS = {"": 1.0, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*")
+_SHORT_FLAGS = {"filename": ("-f",)}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -39,6 +42,7 @@ class Setting:
     def __init__(self, field: dataclasses.Field[Any]) -> None:
         self.key: str = field.name
         self.flag: str = "--" + field.name.replace("_", "-")
+        self.short_flags: tuple[str, ...] = _SHORT_FLAGS.get(field.name, ())
         self.variable: str = PREFIX + field.name.upper()
         self.option: Option = field.metadata["option"]
         factory = field.default_factory
@@ -47,6 +51,11 @@ class Setting:
     @property
     def is_switch(self) -> bool:
         return isinstance(self.default, bool)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it may be given several times."""
+        return isinstance(self.default, tuple)
 
     def parse(self, raw: Any) -> Any:
         """The value that text (a flag, a variable) or a TOML value stands for.
@@ -130,6 +139,12 @@ def _contradictions(values: Mapping[str, Any], target_count: int) -> Iterator[st
         yield "--tls-cert is given without --tls-key: give both to serve HTTPS"
     if values.get("tls_key") and not values.get("tls_cert"):
         yield "--tls-key is given without --tls-cert: give both to serve HTTPS"
+    for entry in values.get("map", ()):
+        prefix, equals, target = entry.partition("=")
+        if not (prefix and equals and target):
+            yield f"--map: {entry!r} is not PREFIX=TARGET; give such as gs://bucket=./models"
+    if values.get("name") and target_count == 0:
+        yield f"--name {values['name']} is given without a TARGET, and names one; leave it out"
     if values.get("name") and target_count > 1:
         yield (
             f"--name {values['name']} is given with {target_count} targets: it names one; "
@@ -149,6 +164,8 @@ def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> str:
 def _convert(raw: Any, default: Any, unit: Unit) -> Any:
     if isinstance(default, bool):
         return _switch(raw)
+    if isinstance(default, tuple):
+        return _texts(raw)
     if unit is Unit.BYTES:
         return _size(raw)
     if unit is Unit.SECONDS:
@@ -178,6 +195,15 @@ def _switch(raw: Any) -> bool:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise _RejectedError(f"{raw!r} is neither true nor false")
+
+
+def _texts(raw: Any) -> tuple[str, ...]:
+    """A list as flags and TOML give it, or text with commas or newlines between its parts."""
+    if isinstance(raw, str):
+        raw = [part.strip() for part in raw.replace("\n", ",").split(",") if part.strip()]
+    if not isinstance(raw, list | tuple) or not all(isinstance(part, str) for part in raw):
+        raise _RejectedError(f'{raw!r} is not a list of texts; write it as ["...", "..."]')
+    return tuple(raw)
 
 
 def _whole(raw: Any) -> int:
@@ -227,6 +253,8 @@ def shown(value: Any, unit: Unit) -> str:
         for suffix, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
             if value % size == 0:
                 return f"{value // size}{suffix}"
+    if isinstance(value, tuple):
+        return ",".join(value)
     if unit is Unit.SECONDS and value:
         return f"{value:g}s" if value >= 1 else f"{value * 1e3:g}ms"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,8 @@ The listeners subclass `Call` once each; the queue and the replicas know only th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from salver.errors import ErrorKind
 
 
@@ -53,3 +55,11 @@ class Call:
     def fail(self, kind: ErrorKind, message: str) -> None:
         """Hands over a refusal or an error; exactly one of `deliver` and `fail` is called."""
         raise NotImplementedError
+
+    def header(self, name: bytes) -> bytes:
+        """The value of a request header, by its name in lower case; empty if there is none."""
+        return b""
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """All headers of the request, names in lower case; none where there are no headers."""
+        return ()

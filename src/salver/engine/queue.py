@@ -59,7 +59,28 @@ class ModelQueue:
         self._in_flight = 0
         self._is_pump_due = False
         self._is_window_open = False
+        self._is_gated = False
+        """It refuses, or it rests; one check for both on the way in."""
         self._refusal: tuple[ErrorKind, str] | None = None
+        self._on_wanted: Callable[[], object] | None = None
+
+    @property
+    def arrived(self) -> int:
+        """How many calls have come so far, refused ones included; only ever grows."""
+        return int(self.metrics.requests.value)
+
+    @property
+    def served_s(self) -> float:
+        """Seconds that answered calls spent here, added up; only ever grows.
+
+        What it grows by in a second is the concurrency of that second (Little's law).
+        """
+        return self.metrics.request_duration.total
+
+    @property
+    def concurrency(self) -> int:
+        """Calls that are here now, waiting or with a replica."""
+        return len(self._waiting) + self._in_flight
 
     @property
     def queued(self) -> int:
@@ -79,8 +100,8 @@ class ModelQueue:
     def submit(self, call: Call) -> None:
         """Queues the call, or refuses it at once through `call.fail`."""
         self.metrics.requests.value += 1
-        if self._refusal is not None:
-            self._refuse(call, *self._refusal)
+        if self._is_gated:
+            self._submit_gated(call)
             return
         if len(self._waiting) >= self._max_queued:
             self._refuse(
@@ -95,16 +116,44 @@ class ModelQueue:
             self._is_pump_due = True
             self._scheduler.call_soon(self._pump)
 
+    def _submit_gated(self, call: Call) -> None:
+        """Refuses the call; or the queue rests, so it is the first, and wakes it."""
+        if self._refusal is not None:
+            self._refuse(call, *self._refusal)
+        else:
+            self._waiting.append(call)
+            self._wake()
+
     def refuse(self, kind: ErrorKind, message: str) -> None:
         """From now on refuses every call, those that wait included."""
         self._refusal = (kind, message)
+        self._is_gated = True
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
             self._fail(call, kind, message)
 
     def accept(self) -> None:
-        """Takes calls again after `refuse`."""
+        """Takes calls again after `refuse`, or has replicas again after `rest`."""
         self._refusal = None
+        self._on_wanted = None
+        self._is_gated = False
+
+    def rest(self, on_wanted: Callable[[], object]) -> None:
+        """Has no replicas but takes calls: `on_wanted` is called for the first one that waits.
+
+        After that call the queue counts as awake; until replicas come, calls wait.
+        """
+        self._refusal = None
+        self._on_wanted = on_wanted
+        self._is_gated = True
+        if self._waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        on_wanted = self._on_wanted
+        self.accept()
+        if on_wanted is not None:
+            on_wanted()
 
     def add(self, replica: Replica) -> None:
         """A replica is ready for its first batch."""
@@ -145,6 +194,8 @@ class ModelQueue:
                 self._fail(call, *self._refusal)
             return
         self._waiting.extendleft(reversed(retried))
+        if retried and self._is_gated:
+            self._wake()
         self._pump()
 
     def expire(self) -> None:

@@ -11,22 +11,26 @@ from typing import Literal
 
 import msgspec
 
+from salver.inference.requirements import Requirements as Requirements
+
 Component = Literal["predictor", "transformer", "explainer"]
 WireProtocol = Literal["v1", "v2", "grpc-v2", "http"]
 Metric = Literal["concurrency", "rps", "cpu", "memory"]
 LogMode = Literal["all", "request", "response"]
 
 
-class Requirements(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The Python packages a model needs; nothing named means the server's own environment.
+class EnvReference(msgspec.Struct, frozen=True):
+    """A variable whose value is kept elsewhere: looked up when a replica starts, never stored.
 
-    `packages` are PEP 508 lines (`scikit-learn==1.3.2`), `python` a version (`3.10`) or empty,
-    `origin` says for people where they come from (`runtimeVersion`, `requirements.txt`, ...).
+    `kind` is the plural of the resource; without a `key`, all of its keys become variables,
+    `name` being their prefix.
     """
 
-    packages: tuple[str, ...] = ()
-    python: str = ""
-    origin: str = ""
+    name: str
+    kind: Literal["secrets", "configmaps"]
+    resource: str
+    key: str = ""
+    optional: bool = False
 
 
 class ModelRunner(msgspec.Struct, frozen=True, tag="model"):
@@ -44,6 +48,7 @@ class ModelRunner(msgspec.Struct, frozen=True, tag="model"):
     runtime_version: str = ""
     requirements: Requirements = Requirements()
     env: tuple[tuple[str, str], ...] = ()
+    env_from: tuple[EnvReference, ...] = ()
     storage_key: str = ""
     storage_parameters: tuple[tuple[str, str], ...] = ()
     service_account: str = ""
@@ -59,6 +64,7 @@ class CommandRunner(msgspec.Struct, frozen=True, tag="command"):
     command: tuple[str, ...]
     protocol: WireProtocol = "v1"
     env: tuple[tuple[str, str], ...] = ()
+    env_from: tuple[EnvReference, ...] = ()
     working_dir: str = ""
     uri: str = ""
     container: str = ""
@@ -73,6 +79,7 @@ class ContainerRunner(msgspec.Struct, frozen=True, tag="container"):
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    env_from: tuple[EnvReference, ...] = ()
     protocol: WireProtocol = "v1"
     port: int = 8080
     uri: str = ""
@@ -94,7 +101,9 @@ Runner = ModelRunner | CommandRunner | ContainerRunner | RemoteRunner
 class ScalingPolicy(msgspec.Struct, frozen=True):
     """Knative's knobs. Seconds, percent, replicas. `target` is per replica; 0: the default.
 
-    `max_replicas` 0 means no limit. `initial_scale` -1 means `max(1, min_replicas)`.
+    `max_replicas` 0 means no limit. `initial_scale` -1 means `max(1, min_replicas)`. The
+    stabilization windows are the HPA's, for the metrics cpu and memory; their targets are
+    percent of what a replica requests.
     """
 
     min_replicas: int = 1
@@ -113,6 +122,9 @@ class ScalingPolicy(msgspec.Struct, frozen=True):
     scale_down_delay_s: float = 0.0
     activation_scale: int = 1
     initial_scale: int = -1
+    target_burst_capacity: float = 211.0
+    scale_up_stabilization_s: float = 0.0
+    scale_down_stabilization_s: float = 300.0
 
 
 class BatchPolicy(msgspec.Struct, frozen=True):

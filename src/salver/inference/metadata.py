@@ -55,7 +55,9 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     trained with: such a model takes either its one matrix or one tensor per column.
     `positional_input` says that the name of the single input was made up by Salver, so any
     name will do. `batchable` models treat axis 0 of every input and output as rows, which
-    are independent of each other.
+    are independent of each other. `operations` are the steps around a model that this one has
+    instead of predictions (`preprocess`, `postprocess`, `explain`); `wants_headers`: they are
+    to be given the caller's headers.
     """
 
     platform: str
@@ -69,3 +71,5 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     idempotent: bool = True
     forbids_nan: bool = False
     framework_version: str = ""
+    operations: tuple[str, ...] = ()
+    wants_headers: bool = False

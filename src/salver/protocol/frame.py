@@ -10,7 +10,8 @@ then carries only header and table.
              then the bodies
 
 A request's `codec` and a reply's `status` hold a `Codec` or an `ErrorKind` in the low byte
-and a `ContentCoding` in the second (for a request also a third: the codings accepted).
+and a `ContentCoding` in the second (for a request also a third: the codings accepted, and a
+fourth: the operation, see `operations.py`).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class V2GrpcCodec:
             ) from error
         request = WireRequest(_inputs(message, model), message.id or None)
         if len(message.parameters):
-            request.parameters = _parameters(message.parameters)
+            request.parameters = parameters_of(message.parameters)
         if len(message.outputs):
             request.outputs = [_output(output) for output in message.outputs]
         self._known.learn(body, request)
@@ -184,14 +184,26 @@ def _encode_rows(
 
 def _inputs(message: ModelInferRequest, model: ModelIdentity) -> list[WireTensor]:
     raws = message.raw_input_contents
-    if not raws:
-        return [_typed_tensor(tensor, model) for tensor in message.inputs]
-    if len(raws) != len(message.inputs):
+    if raws and len(raws) != len(message.inputs):
         raise InvalidInput(
             f"the request to model {model.name!r} has {len(raws)} raw_input_contents for "
             f"{len(message.inputs)} inputs: send one for each input, in their order"
         )
-    return [_tensor(tensor, raw, model) for tensor, raw in zip(message.inputs, raws, strict=True)]
+    return wire_tensors(message.inputs, raws, model)
+
+
+def wire_tensors(
+    tensors: Sequence[Any], raws: Sequence[bytes], model: ModelIdentity
+) -> list[WireTensor]:
+    """The inputs of a request, or the outputs of a response, which have the same fields."""
+    if not raws:
+        return [_typed_tensor(tensor, model) for tensor in tensors]
+    if len(raws) != len(tensors):
+        raise InvalidInput(
+            f"the message of model {model.name!r} has {len(raws)} raw contents for "
+            f"{len(tensors)} tensors: send one for each, in their order"
+        )
+    return [_tensor(tensor, raw, model) for tensor, raw in zip(tensors, raws, strict=True)]
 
 
 def _tensor(
@@ -204,7 +216,7 @@ def _tensor(
         )
     result = WireTensor(tensor.name, tuple(tensor.shape), tensor.datatype, raw)
     if len(tensor.parameters):
-        result.parameters = _parameters(tensor.parameters)
+        result.parameters = parameters_of(tensor.parameters)
     return result
 
 
@@ -221,15 +233,16 @@ def _typed_tensor(tensor: ModelInferRequest.InferInputTensor, model: ModelIdenti
         data = list(values)
     result = WireTensor(tensor.name, tuple(tensor.shape), tensor.datatype, data)
     if len(tensor.parameters):
-        result.parameters = _parameters(tensor.parameters)
+        result.parameters = parameters_of(tensor.parameters)
     return result
 
 
 def _output(output: ModelInferRequest.InferRequestedOutputTensor) -> WireOutput:
-    return WireOutput(output.name, _parameters(output.parameters) or None)
+    return WireOutput(output.name, parameters_of(output.parameters) or None)
 
 
-def _parameters(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:
+def parameters_of(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:
+    """The parameters as Python values."""
     result: dict[str, Any] = {}
     for name, parameter in parameters.items():
         choice = parameter.WhichOneof("parameter_choice")
@@ -280,10 +293,11 @@ def _described(response: InferResponse, shapes: Sequence[tuple[int, ...]]) -> by
 
 
 def _wire_parameters(owner: Tensor | InferResponse) -> dict[str, InferParameter]:
-    return {name: _wire_parameter(value) for name, value in owner.parameters.items()}
+    return {name: wire_parameter(value) for name, value in owner.parameters.items()}
 
 
-def _wire_parameter(value: Parameters | Any) -> InferParameter:
+def wire_parameter(value: Parameters | Any) -> InferParameter:
+    """The value as the protocol has it; what it has no type for, as text."""
     if isinstance(value, bool):
         return InferParameter(bool_param=value)
     if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:

@@ -175,8 +175,15 @@ def _decode_binary(body: bytes | memoryview, json_length: int, model: ModelIdent
         request = _decode_request(view[:json_length])
     except MALFORMED as error:
         request = _decode_leniently(view[:json_length], error, model)
-    position = json_length
-    for tensor in request.inputs:
+    take_blobs(request.inputs, view, json_length, model)
+    return request
+
+
+def take_blobs(
+    tensors: list[WireTensor], view: memoryview, position: int, model: ModelIdentity
+) -> None:
+    """Gives binary tensors their bytes, which begin at `position` and end with the body."""
+    for tensor in tensors:
         position = _take_blob(tensor, view, position, model)
     if position != len(view):
         raise InvalidInput(
@@ -184,7 +191,6 @@ def _decode_binary(body: bytes | memoryview, json_length: int, model: ModelIdent
             f"binary tensor: make the binary_data_size of the inputs add up to what follows "
             f"the JSON"
         )
-    return request
 
 
 def _take_blob(tensor: WireTensor, view: memoryview, position: int, model: ModelIdentity) -> int:

@@ -63,13 +63,14 @@ def arguments_of(method: Callable[..., Any]) -> tuple[Argument, ...]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         hint = hints.get(parameter.name, parameter.annotation)
-        found.append(_argument(parameter, hint))
+        found.append(argument_of(parameter, hint))
     if not found:
         raise TypeError("it takes no argument for its input")
     return tuple(found)
 
 
-def _argument(parameter: inspect.Parameter, hint: Any) -> Argument:
+def argument_of(parameter: inspect.Parameter, hint: Any) -> Argument:
+    """What the parameter wants. Raises `TypeError` for a hint that cannot be served."""
     is_optional = parameter.default is not parameter.empty
     if hint is parameter.empty or hint is Any:
         return Argument(parameter.name, "array", is_optional)

@@ -7,20 +7,22 @@ its framework is missing; the framework itself only inside `load`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from salver.inference.metadata import ModelMetadata
-from salver.inference.tensor import InferRequest, InferResponse
+from salver.inference.tensor import InferRequest, InferResponse, Tensor
 
 
 class ModelSource(msgspec.Struct, frozen=True):
     """Where a model lies and how it is to be run.
 
     `attribute` is the class name behind the colon of `my_model.py:Iris`. `threads` is how
-    many threads one prediction may use.
+    many threads one prediction may use. `predictor_url` is the base of the server that a step
+    around a model may ask for predictions, empty where there is none.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ModelSource(msgspec.Struct, frozen=True):
     attribute: str = ""
     threads: int = 1
     batch_requested: bool = False
+    predictor_url: str = ""
 
 
 class LoadedModel(Protocol):
@@ -45,6 +48,45 @@ class LoadedModel(Protocol):
 
     def unload(self) -> None:
         """Frees what the model holds outside the Python heap."""
+
+
+class StepPayload(Protocol):
+    """A request or a response of any protocol, as a step around a model may look at it."""
+
+    @property
+    def is_v1(self) -> bool:
+        """It is V1's JSON; else it is V2, whose JSON `document` also gives for gRPC."""
+
+    @property
+    def is_request(self) -> bool: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+    def document(self) -> dict[str, Any]:
+        """The message as JSON values."""
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the message."""
+
+
+StepResult = dict[str, Any] | tuple[Tensor, ...] | None
+"""What a step gives: a document or tensors in place of the payload's, or None: as it was."""
+
+
+class LoadedSteps(LoadedModel, Protocol):
+    """A loaded model whose `metadata.operations` names steps around another model."""
+
+    def perform(
+        self, operation: str, payload: StepPayload, headers: Mapping[str, str]
+    ) -> StepResult:
+        """Does one of the operations; any other leaves the payload as it is.
+
+        Raises `InvalidInput` if the request is such as the step cannot take.
+        """
 
 
 class Runtime(Protocol):

@@ -1,5 +1,7 @@
-"""Finds runtimes by the entry points of installed packages; the built-in ones are no different.
+"""Finds runtimes: the built-in ones, and those of other packages by their entry points.
 
+The built-in ones are entry points too, but are listed here as well: in a model's own Python
+environment Salver is on the search path without being installed, so nothing announces them.
 Refuses to import a framework: a runtime's module imports its framework inside `load`.
 """
 
@@ -7,11 +9,23 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 
 from salver.errors import LoadFailed, UnrecognisedArtifact
 from salver.runtimes.ports import Runtime
 
 GROUP = "salver.runtimes"
+BUILT_IN = MappingProxyType(
+    {
+        "sklearn": "salver.runtimes.sklearn:SklearnRuntime",
+        "xgboost": "salver.runtimes.xgboost:XgboostRuntime",
+        "lightgbm": "salver.runtimes.lightgbm:LightgbmRuntime",
+        "onnx": "salver.runtimes.onnx:OnnxRuntime",
+        "python": "salver.runtimes.python:PythonRuntime",
+        "transformer": "salver.runtimes.transformer:TransformerRuntime",
+    }
+)
+"""The same as the entry points that pyproject.toml declares, as a test makes sure."""
 
 
 def runtime_names() -> tuple[str, ...]:
@@ -40,7 +54,8 @@ def runtime_named(name: str) -> Runtime:
 
 
 def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    built_in = {name: EntryPoint(name, value, GROUP) for name, value in BUILT_IN.items()}
+    return built_in | {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:

@@ -99,6 +99,23 @@ class Registry:
             for key in [key for key in family.children if wanted <= set(key)]:
                 del family.children[key]
 
+    def fold(self, of: dict[str, str], into: dict[str, str]) -> None:
+        """Adds the children that carry all labels of `of` to those with the labels of `into`.
+
+        For what is gone for good but counted: counters and histograms are added and sums keep
+        growing; gauges have no meaning any more and are forgotten.
+        """
+        wanted = set(of.items())
+        for family in self._families.values():
+            for key in [key for key in family.children if wanted.issubset(key)]:
+                child = family.children.pop(key)
+                if isinstance(child, Gauge):
+                    continue
+                folded = tuple((label, into.get(label, value)) for label, value in key)
+                known = family.children.setdefault(folded, child)
+                if known is not child:
+                    _add(known, child)
+
     def snapshot(self) -> Snapshot:
         """The values now, families sorted by name."""
         return tuple(_frozen(self._families[name]) for name in sorted(self._families))
@@ -124,6 +141,14 @@ class Registry:
             child = family.children[key] = make()
         assert isinstance(child, kind)
         return child
+
+
+def _add(known: Counter | Gauge | Histogram, child: Counter | Gauge | Histogram) -> None:
+    if isinstance(known, Histogram) and isinstance(child, Histogram):
+        known.counts = [a + b for a, b in zip(known.counts, child.counts, strict=True)]
+        known.total += child.total
+    elif isinstance(known, Counter) and isinstance(child, Counter):
+        known.value += child.value
 
 
 def _check_names(name: str, kind: Kind, labels: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from salver.artifacts.layout import discover
+from salver.artifacts.layout import discover, read_target
 from salver.errors import ArtifactError, UnrecognisedArtifact
 
 LIGHTGBM = b"tree\nversion=v4\n"
@@ -150,3 +150,17 @@ def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(ArtifactError, match="Permission denied"):
         discover(str(path))
+
+
+def test_files_are_not_opened_unless_asked_to_be_read(tmp_path: Path) -> None:
+    put(tmp_path / "good.txt")
+    put(tmp_path / "versions" / "2" / "model.pkl", "no pickle at all")
+    put(tmp_path / "README.md", "no model")
+    found = discover(str(tmp_path), reads=False)
+    assert [(each.name, each.version, each.runtime) for each in found] == [
+        ("good", "1", ""),
+        ("versions", "2", ""),
+    ]
+    assert read_target(found[0]).runtime == "lightgbm"
+    with pytest.raises(UnrecognisedArtifact, match=r"model\.pkl"):
+        read_target(found[1])

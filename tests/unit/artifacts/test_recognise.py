@@ -112,7 +112,7 @@ def test_wrappers_are_sklearn_and_boosters_their_librarys(tmp_path: Path) -> Non
     ("content", "fact"),
     [
         (b"", "it is empty"),
-        (b"binf" + bytes(40), "XGBoost 3.1 dropped"),
+        (b"binf" + bytes(40), "old format, but goes on as none"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"version https://git-lfs.github.com/spec/v1\noid x", "Git LFS pointer"),
         (b"hello, world", "text that begins with 'hello, world'"),

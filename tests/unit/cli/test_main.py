@@ -43,6 +43,25 @@ def test_a_missing_model_ends_with_code_1_and_one_line(tmp_path: Path) -> None:
     assert "nothing.onnx" in line
 
 
+def test_manifests_that_are_wrong_stop_serve_with_a_line_each(tmp_path: Path) -> None:
+    text = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: A}\n"
+    (tmp_path / "isvc.yaml").write_text(text + "spec: {predictor: {minReplica: 1}}\n")
+    done = run("serve", "-f", "isvc.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith("salver: isvc.yaml:") for line in lines)
+
+
+def test_a_diff_that_fails_ends_with_code_2(tmp_path: Path) -> None:
+    done = run("diff", "-f", "isvc.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "salver: isvc.yaml: cannot be read: No such file or directory; check -f\n"
+    )
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     done = run("serve", "nothing.onnx", cwd=tmp_path, SALVER_DEBUG="1")
     assert done.returncode == 1

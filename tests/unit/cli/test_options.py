@@ -61,6 +61,21 @@ def test_a_switch_takes_the_usual_words(text: str, value: bool) -> None:
     assert resolve({}, {"SALVER_LOG_REQUESTS": text}, {}).log_requests is value
 
 
+@pytest.mark.parametrize(
+    ("flags", "environ", "toml"),
+    [
+        ({"filename": ["a.yaml", "b c/"]}, {"SALVER_FILENAME": "x"}, {}),
+        ({}, {"SALVER_FILENAME": "a.yaml, b c/"}, {}),
+        ({}, {"SALVER_FILENAME": "a.yaml\nb c/\n"}, {}),
+        ({}, {}, {"filename": ["a.yaml", "b c/"]}),
+    ],
+)
+def test_a_list_is_read_from_flags_variables_and_the_file(
+    flags: dict[str, Any], environ: dict[str, str], toml: dict[str, Any]
+) -> None:
+    assert resolve(flags, environ, toml, target_count=0).filename == ("a.yaml", "b c/")
+
+
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     assert resolve({}, {}, {"state_dir": "~/kept"}).state_dir == Path("/home/ada/kept")
@@ -87,6 +102,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"max_batch_delay": "nan"}, "--max-batch-delay: 'nan' is not a duration"),
         ({"max_body_size": "1e99"}, "--max-body-size: '1e99' is not a size"),
         ({"trace_sample": "2"}, "--trace-sample: 2.0 is out of range; give 0 to 1"),
+        ({"map": ["gs://a"]}, "--map: 'gs://a' is not PREFIX=TARGET; give such as gs://bucket="),
         ({"log_format": "xml"}, "--log-format: 'xml' is not one of text, json"),
         ({"tls_key": "key.pem"}, "--tls-key is given without --tls-cert"),
         ({"grpc_port": "8080"}, "--http-port and --grpc-port are both 8080"),
@@ -102,6 +118,16 @@ def test_a_wrong_value_is_refused_with_what_would_be_right(
 def test_one_name_for_two_targets_is_refused() -> None:
     (problem,) = problems_of({"name": "iris"}, target_count=2)
     assert "--name iris is given with 2 targets" in problem
+
+
+def test_a_list_with_numbers_is_refused() -> None:
+    (problem,) = problems_of(toml={"filename": [1]})
+    assert problem.startswith("filename in salver.toml: [1] is not a list of texts")
+
+
+def test_a_name_without_a_target_is_refused() -> None:
+    (problem,) = problems_of({"name": "iris"}, target_count=0)
+    assert problem.startswith("--name iris is given without a TARGET")
 
 
 def test_an_unknown_key_of_the_file_names_the_nearest_known_one() -> None:

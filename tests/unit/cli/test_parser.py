@@ -15,6 +15,19 @@ def test_a_flag_not_given_is_not_there() -> None:
     assert parse_serve(["a.onnx"]) == (["a.onnx"], {})
 
 
+def test_what_can_be_repeated_is_collected() -> None:
+    targets, flags = parse_serve(["-f", "a.yaml", "--filename=b/", "--map", "gs://x=./x"])
+    assert targets == []
+    assert flags == {"filename": ["a.yaml", "b/"], "map": ["gs://x=./x"]}
+
+
+def test_the_flags_of_every_command_may_stand_before_it() -> None:
+    assert parse_command(["-n", "a", "--server=http://b", "get", "isvc"]) == (
+        "get",
+        ["-n", "a", "--server=http://b", "isvc"],
+    )
+
+
 def test_a_switch_can_be_turned_off() -> None:
     assert parse_serve(["a", "--no-log-requests"])[1] == {"log_requests": False}
 
@@ -33,7 +46,6 @@ def test_the_help_shows_examples_and_fits_the_screen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "there is nothing to serve: give a model file, a folder or file.py:Class"),
         (["a", "--htp-port=1"], "no such option --htp-port=1, did you mean --http-port?"),
         (["a", "--http-port"], "argument --http-port: expected one argument"),
         (["a", "--work", "2"], "no such option --work, did you mean --workers?"),

@@ -275,3 +275,56 @@ def test_every_call_has_exactly_one_outcome_whatever_happens(actions: list[str])
     assert queue.is_empty
     for call in calls:
         assert call.is_abandoned or len(call.outcomes) == 1, call.outcomes
+
+
+def test_a_resting_queue_calls_for_replicas_once_and_keeps_the_calls(
+    loop: Loop, queue: ModelQueue
+) -> None:
+    wanted: list[int] = []
+    queue.rest(lambda: wanted.append(queue.queued))
+    calls = submit(queue, 3)
+    assert wanted == [1]
+    worker = Worker(queue)
+    queue.add(worker)
+    assert worker.batches == [calls]
+
+
+def test_calls_that_wait_already_wake_a_queue_that_is_to_rest(queue: ModelQueue) -> None:
+    wanted: list[int] = []
+    submit(queue, 2)
+    queue.rest(lambda: wanted.append(queue.queued))
+    assert wanted == [2]
+
+
+def test_a_call_lost_while_the_queue_rests_wakes_it(loop: Loop, queue: ModelQueue) -> None:
+    worker = Worker(queue)
+    queue.add(worker)
+    calls = submit(queue, 1)
+    loop.run()
+    wanted: list[int] = []
+    queue.rest(lambda: wanted.append(queue.queued))
+    assert wanted == []
+    worker.die()
+    assert wanted == [1]
+    assert calls[0].outcomes == []
+
+
+def test_a_refusal_ends_a_rest(queue: ModelQueue) -> None:
+    wanted: list[int] = []
+    queue.rest(lambda: wanted.append(1))
+    queue.refuse(ErrorKind.MODEL_NOT_READY, "model 'iris' is unloaded")
+    assert submit(queue, 1)[0].outcomes == [ErrorKind.MODEL_NOT_READY]
+    assert wanted == []
+
+
+def test_what_an_autoscaler_samples(loop: Loop, queue: ModelQueue) -> None:
+    worker = Worker(queue)
+    queue.add(worker)
+    submit(queue, 2)
+    loop.run()
+    submit(queue, 1)
+    assert (queue.arrived, queue.concurrency, queue.served_s) == (3, 3, 0.0)
+    loop.now_s = 0.5
+    queue.observe_answers(worker.batches[0])
+    worker.answer()
+    assert (queue.arrived, queue.concurrency, queue.served_s) == (3, 1, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from salver.errors import LoadFailed, MissingFramework, UnrecognisedArtifact
 from salver.runtimes import loading
 from salver.runtimes.ports import ModelSource
-from salver.runtimes.registry import runtime_named, runtime_names
+from salver.runtimes.registry import BUILT_IN, runtime_named, runtime_names
 
 FRAMEWORKS = ("sklearn", "xgboost", "lightgbm", "onnxruntime", "pandas", "scipy", "joblib")
 
@@ -20,6 +21,11 @@ def test_the_built_in_runtimes_are_all_there() -> None:
     assert {"lightgbm", "onnx", "python", "sklearn", "xgboost"} <= set(runtime_names())
     for name in runtime_names():
         assert runtime_named(name).name == name
+
+
+def test_the_list_of_built_in_runtimes_is_that_of_the_package() -> None:
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text()
+    assert tomllib.loads(text)["project"]["entry-points"]["salver.runtimes"] == dict(BUILT_IN)
 
 
 def test_an_unknown_runtime_names_the_nearest() -> None:

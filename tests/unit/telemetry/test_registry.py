@@ -87,3 +87,25 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
     histogram.observe(0.5)
     assert before[0].samples[0].value == 0
     assert before[1].samples[0].counts == (0, 0)
+
+
+def test_folding_a_model_keeps_its_counts_in_the_sum_and_forgets_its_gauges() -> None:
+    registry = Registry()
+    for model, count in (("a", 1), ("b", 2), ("c", 4)):
+        registry.counter("c_total", "help", model=model, version="1").value += count
+        registry.counter("e_total", "help", model=model, version="1", reason="r").value += count
+        registry.histogram("h", "help", (1.0,), model=model, version="1").observe(count)
+        registry.gauge("g", "help", model=model, version="1").value = count
+    for model in ("a", "b"):
+        registry.fold({"model": model, "version": "1"}, {"model": "(gone)", "version": ""})
+    families = {family.name: family for family in registry.snapshot()}
+
+    def by_model(name: str) -> dict[str, float]:
+        return {dict(sample.labels)["model"]: sample.value for sample in families[name].samples}
+
+    assert by_model("c_total") == by_model("e_total") == {"c": 4, "(gone)": 3}
+    assert by_model("h") == {"c": 4, "(gone)": 3}
+    assert [sample.counts for sample in families["h"].samples if sample.value == 3] == [(1, 1)]
+    assert by_model("g") == {"c": 4}
+    (gone,) = [sample for sample in families["e_total"].samples if sample.value == 3]
+    assert gone.labels == (("model", "(gone)"), ("version", ""), ("reason", "r"))

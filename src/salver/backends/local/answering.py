@@ -10,16 +10,31 @@ import logging
 import time
 import zlib
 from collections.abc import Hashable, Sequence
+from typing import cast
 
 import msgspec
 
-from salver.errors import ErrorKind, InvalidInput, ModelFailed, PayloadTooLarge, RequestError
+from salver.backends.local.steps import StepCall, perform
+from salver.errors import (
+    ErrorKind,
+    InvalidInput,
+    ModelFailed,
+    PayloadTooLarge,
+    RequestError,
+    Unsupported,
+)
 from salver.inference.tensor import InferRequest, InferResponse
 from salver.protocol.codecs import codec_for
 from salver.protocol.frame import ContentCoding, Data, Item
 from salver.protocol.materialise import assemble, group_key
+from salver.protocol.operations import (
+    CONTENT_BITS,
+    WITH_HEADERS,
+    operation_of,
+    split_headers,
+)
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
-from salver.runtimes.ports import LoadedModel
+from salver.runtimes.ports import LoadedModel, LoadedSteps
 
 logger = logging.getLogger("salver.worker")
 
@@ -89,6 +104,9 @@ class Answerer:
         groups: dict[tuple[int, Hashable], list[_Pending]] = {}
         identity = self._identity
         for index, (tag, aux, body) in enumerate(batch):
+            if tag > CONTENT_BITS:
+                self._perform(index, tag, aux, body, answers)
+                continue
             codec = tag & 0xFF
             try:
                 if tag >> 8 & 0xFF:
@@ -117,6 +135,37 @@ class Answerer:
             else:
                 group.append(pending)
         return groups
+
+    def _perform(self, index: int, tag: int, aux: int, body: Data, answers: Answers) -> None:
+        """Answers an item that asks for a step around a model."""
+        started_ns = time.perf_counter_ns()
+        try:
+            answers.items[index] = self._step(tag, aux, body)
+        except ModelFailed as error:
+            answers.items[index] = _refusal(ModelFailed(f"{self._label} failed: {error}"))
+        except RequestError as error:
+            answers.items[index] = _refusal(self._named(error))
+        except MemoryError:
+            answers.must_recycle = True
+            answers.items[index] = _refusal(ModelFailed(self._out_of_memory))
+        except Exception as error:
+            logger.exception("%s raised", self._label)
+            text = f"{self._label} raised {type(error).__name__}: {error}"
+            answers.items[index] = _refusal(ModelFailed(text))
+        answers.compute_ns += time.perf_counter_ns() - started_ns
+        answers.runs += 1
+
+    def _step(self, tag: int, aux: int, body: Data) -> Item:
+        model = self._model
+        if not model.metadata.operations:
+            raise Unsupported(f"{self._label} only predicts: it is no transformer or explainer")
+        headers: dict[str, str] = {}
+        if tag & WITH_HEADERS:
+            headers, body = split_headers(body)
+        if tag >> 8 & 0xFF:
+            body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
+        steps = StepCall(self._identity.name, operation_of(tag), Codec(tag & 0xFF), headers)
+        return _reply(perform(cast(LoadedSteps, model), steps, aux, body), tag)
 
     def _parts(self, group: list[_Pending]) -> list[list[_Pending]]:
         """Cuts a group where its rows or its bytes exceed what is predicted at once."""

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
-from salver.artifacts.layout import ModelTarget, discover
+import msgspec
+
+from salver.artifacts.layout import ModelTarget, discover, read_target
+from salver.backends.environments.manager import PreparedEnvironment
 from salver.backends.local.environment import Environment
 from salver.backends.local.model import LocalModel
+from salver.backends.local.options import ModelOptions, batch_limits, load_order
+from salver.backends.local.pool import ModelPool
+from salver.backends.local.pooled import Prepared, Source
 from salver.backends.local.worker_messages import LoadOrder
-from salver.engine.batching import BatchLimits
-from salver.engine.ports import ModelStatus
+from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, ModelQueue
 from salver.errors import LoadFailed, ModelNotFound, SalverError
 from salver.settings import ServeSettings
@@ -22,8 +29,10 @@ from salver.telemetry.process import ProcessRef, proportional_bytes
 from salver.telemetry.registry import Registry
 
 _CHECK_S = 0.1
-_DEFAULT_MAX_REQUESTS = 128
 _MEMORY_SHARE = 0.75
+_POOL_SHARE = 0.5
+"""Of the machine's memory, for the pool of many models unless a budget is given."""
+_NAMED = 10
 
 Discover = Callable[[], Sequence[ModelTarget]]
 
@@ -47,14 +56,23 @@ class LocalCatalog:
         self._discover = discover
         self._settings = settings
         self._registry = registry
+        self._options = options_of(settings)
         self._models: dict[tuple[str, str], LocalModel] = {}
-        self._environments: dict[str, Environment] = {}
+        """What callers may name: every version, and under "" the one that answers for all."""
+        self._running: dict[tuple[str, str], LocalModel] = {}
+        """Every version of every model, those included that no caller may name."""
+        self._pool: ModelPool | None = None
+        self._environments: dict[tuple[str, str], Environment] = {}
         self._checker: asyncio.TimerHandle | None = None
 
     # Before the event loop runs.
 
     def prepare(self, targets: Sequence[ModelTarget]) -> None:
-        """Starts the fork servers that these models need; their imports take the longest."""
+        """Starts the fork servers that these models need; their imports take the longest.
+
+        Of targets that have not been read, one of each suffix is: the others will be alike.
+        """
+        targets = [*(each for each in targets if each.runtime), *_samples(targets)]
         for runtime in sorted({target.runtime for target in targets}):
             preload = [
                 module
@@ -62,40 +80,69 @@ class LocalCatalog:
                 if target.runtime == runtime
                 for module in target.preload
             ]
-            self._environment(runtime, preload)
+            self.environment(runtime, preload)
 
-    def _environment(self, runtime: str, preload: Sequence[str] = ()) -> Environment:
-        if runtime not in self._environments:
+    def environment(
+        self,
+        runtime: str,
+        preload: Sequence[str] = (),
+        prepared: PreparedEnvironment | None = None,
+    ) -> Environment:
+        """The fork server of a runtime in a Python environment, by default the server's own.
+
+        It is started now if there is none yet. `preload` counts for the first caller alone.
+        """
+        key = (runtime, prepared.digest if prepared is not None else "")
+        if key not in self._environments:
             threads = str(threads_of(self._settings))
             environ = {
-                **os.environ,
+                **(os.environ if prepared is None else prepared.environ),
                 **dict.fromkeys(_THREAD_VARIABLES, threads),
                 "OMP_WAIT_POLICY": "PASSIVE",
             }
-            self._environments[runtime] = Environment(
-                runtime, tuple(dict.fromkeys(preload)), environ=environ
+            python = sys.executable if prepared is None else str(prepared.python)
+            self._environments[key] = Environment(
+                runtime, tuple(dict.fromkeys(preload)), python=python, environ=environ
             )
-        return self._environments[runtime]
+        return self._environments[key]
+
+    @property
+    def environments_in_use(self) -> set[str]:
+        """The digests of the prepared environments that fork servers run in."""
+        return {digest for _, digest in self._environments if digest}
+
+    def is_taken(self, name: str, version: str) -> bool:
+        """Whether a model runs under these labels."""
+        return (name, version) in self._running
 
     # The engine's port.
 
-    def find(self, name: str, version: str = "") -> LocalModel:
+    def find(self, name: str, version: str = "") -> ServedModel:
         model = self._models.get((name, version))
-        if model is None:
+        if model is not None:
+            return model
+        pooled = self._pool.find(name, version) if self._pool is not None else None
+        if pooled is None:
             raise ModelNotFound(self._not_found(name, version))
-        return model
+        return pooled
 
     def versions(self, name: str) -> Sequence[str]:
         found = [version for model, version in self._models if model == name and version]
+        if not found and self._pool is not None:
+            found = self._pool.versions(name)
         if not found:
             raise ModelNotFound(self._not_found(name, ""))
         return sorted(found, key=int)
 
     def statuses(self) -> Sequence[ModelStatus]:
-        return [model.status for model in self.models()]
+        own = [model.status for model in self.models()]
+        if self._pool is None:
+            return own
+        pooled = self._pool.statuses()
+        return sorted((*own, *pooled), key=_by_name_and_version) if own else pooled
 
     def models(self) -> list[LocalModel]:
-        """Every version of every model, by name, then version."""
+        """Every version of every model that callers may name, by name, then version."""
         keys = sorted(
             (key for key in self._models if key[1]), key=lambda key: (key[0], int(key[1]))
         )
@@ -109,19 +156,43 @@ class LocalCatalog:
 
     async def load(self, name: str) -> None:
         targets = [target for target in await self._targets() if target.name == name]
+        if self._pool is not None and (name in self._pool or self._settings.memory_budget):
+            await self._load_pooled(name, targets, self._pool)
+            return
         if not targets:
-            model = self.find(name)
+            model = self._find_own(name)
             reason = await asyncio.to_thread(_why_no_model, model.order.path if model.order else "")
             raise LoadFailed(f"model '{name}' cannot be loaded again: {reason}")
         await self.load_all(targets)
         gone = set(self.versions(name)) - {target.version for target in targets}
         for version in gone:
-            await self._models.pop((name, version)).unload(self._settings.drain_timeout)
+            model = self._models.pop((name, version))
+            await model.unload(self._settings.drain_timeout)
+            self._forget(model)
         self._choose_default(name)
 
+    async def _load_pooled(
+        self, name: str, targets: Sequence[ModelTarget], pool: ModelPool
+    ) -> None:
+        for target in targets:
+            pool.register(name, target.version, _source_of(target))
+        if name not in pool:
+            raise ModelNotFound(self._not_found(name, ""))
+        await pool.load(name)
+
     async def unload(self, name: str) -> None:
+        if self._pool is not None and name in self._pool:
+            await self._pool.unload(name)
+            return
         for version in self.versions(name):
-            await self.find(name, version).unload(self._settings.drain_timeout)
+            await self._find_own(name, version).unload(self._settings.drain_timeout)
+
+    def _find_own(self, name: str, version: str = "") -> LocalModel:
+        """A model that is in no pool. Raises `ModelNotFound`."""
+        model = self._models.get((name, version))
+        if model is None:
+            raise ModelNotFound(self._not_found(name, version))
+        return model
 
     async def _targets(self) -> Sequence[ModelTarget]:
         try:
@@ -130,7 +201,15 @@ class LocalCatalog:
             raise LoadFailed(f"the models' source cannot be read: {error}") from error
 
     async def load_all(self, targets: Sequence[ModelTarget]) -> None:
-        """Loads all of these side by side. Raises the first `LoadFailed` once all have ended."""
+        """Loads all of these side by side. Raises the first `LoadFailed` once all have ended.
+
+        With a memory budget they only become known to the pool.
+        """
+        if self._settings.memory_budget:
+            pool = self.pool
+            for target in targets:
+                pool.register(target.name, target.version, _source_of(target))
+            return
         loads = [self._load_one(target) for target in targets]
         results = await asyncio.gather(*loads, return_exceptions=True)
         for result in results:
@@ -140,10 +219,35 @@ class LocalCatalog:
     async def _load_one(self, target: ModelTarget) -> None:
         key = (target.name, target.version)
         if key not in self._models:
-            self._models[key] = self._new_model(target)
+            self._models[key] = self.new_model(target.name, target.version, self._options)
         self._choose_default(target.name)
-        await self._models[key].load(self._order(target), self._environment(target.runtime))
+        order = load_order(target, self._options)
+        await self._models[key].load(order, self.environment(target.runtime))
         self._choose_default(target.name)
+
+    # The pool of many models, and what it asks of its host.
+
+    @property
+    def pool(self) -> ModelPool:
+        """The shared pool, made when it is first asked for."""
+        if self._pool is None:
+            cores = len(os.sched_getaffinity(0))
+            self._pool = ModelPool(
+                self._settings.memory_budget or int(machine_memory_bytes() * _POOL_SHARE),
+                msgspec.structs.replace(self._options, replicas=0),
+                host=self,
+                registry=self._registry,
+                clock=self._clock,
+                max_loads=max(2, cores),
+            )
+        return self._pool
+
+    async def prepare_target(self, target: ModelTarget) -> Prepared:
+        """What a worker is told to load this, and the environment it runs in."""
+        if not target.runtime or not target.preload:
+            target = await asyncio.to_thread(read_target, target)
+        order = load_order(target, self._options)
+        return order, self.environment(target.runtime, target.preload)
 
     def _choose_default(self, name: str) -> None:
         """The highest version that is ready answers requests that name none."""
@@ -151,50 +255,91 @@ class LocalCatalog:
         ready = [version for version in versions if self._models[name, version].is_ready]
         self._models[name, ""] = self._models[name, (ready or versions)[-1]]
 
-    def _new_model(self, target: ModelTarget) -> LocalModel:
-        settings = self._settings
-        label = f"model '{target.name}'"
-        if target.version != "1":
-            label += f" version {target.version}"
-        limits = BatchLimits(
-            max_requests=settings.max_batch_size or _DEFAULT_MAX_REQUESTS,
-            max_delay_s=settings.max_batch_delay,
-        )
+    # Models that others than the command line bring.
+
+    def add_model(
+        self,
+        name: str,
+        version: str,
+        environment: Environment,
+        options: ModelOptions,
+        *,
+        order: LoadOrder | None = None,
+        label: str = "",
+        is_public: bool = False,
+        on_wanted: Callable[[], object] | None = None,
+    ) -> LocalModel:
+        """A model watched over from now on: in standby with an order, else until its `load`.
+
+        One that is not public is found, listed and counted in readiness by nobody but the
+        caller; name and version are the labels of its metrics either way, and `label` is what
+        people know it by. `on_wanted` is called in place of starting a worker when a call
+        finds none.
+        """
+        model = self.new_model(name, version, options, on_wanted, label)
+        if order is not None:
+            model.stand_by(order, environment)
+        if is_public:
+            self._models[name, version] = model
+            self._choose_default(name)
+        return model
+
+    async def remove_model(self, name: str, version: str) -> None:
+        """Answers the calls that wait, ends the workers, forgets the model and its metrics."""
+        model = self._running.get((name, version))
+        if model is None:
+            return
+        await model.unload(model.options.drain_timeout_s)
+        if self._models.get((name, version)) is model:
+            del self._models[name, version]
+            if any(other == name and each for other, each in self._models):
+                self._choose_default(name)
+            else:
+                self._models.pop((name, ""), None)
+        self._forget(model)
+
+    def new_model(
+        self,
+        name: str,
+        version: str,
+        options: ModelOptions,
+        on_wanted: Callable[[], object] | None = None,
+        label: str = "",
+    ) -> LocalModel:
+        """A model that nobody can name yet, watched over from now on."""
+        if (name, version) in self._running:
+            raise ValueError(f"model '{name}' version {version} is there already: remove it first")
         queue = ModelQueue(
-            label,
-            limits,
-            max_queued=settings.max_queue_size,
-            metrics=ModelMetrics(self._registry, target.name, target.version),
+            f"model '{label or name}'" + (f" version {version}" if version != "1" else ""),
+            batch_limits(options),
+            max_queued=options.max_queued,
+            metrics=ModelMetrics(self._registry, name, version),
             scheduler=asyncio.get_running_loop(),
             clock=self._clock,
         )
-        return LocalModel(
-            target.name, target.version, queue, replicas=settings.workers, clock=self._clock
-        )
+        model = LocalModel(name, version, queue, options, clock=self._clock, on_wanted=on_wanted)
+        self._running[name, version] = model
+        return model
 
-    def _order(self, target: ModelTarget) -> LoadOrder:
-        settings = self._settings
-        return LoadOrder(
-            name=target.name,
-            version=target.version,
-            path=str(target.path),
-            runtime=target.runtime,
-            attribute=target.attribute,
-            threads=threads_of(settings),
-            max_rows=settings.max_batch_size,
-            batch_requested=settings.max_batch_size > 1,
-            memory_bytes=settings.worker_memory or int(machine_memory_bytes() * _MEMORY_SHARE),
-            max_body_bytes=settings.max_body_size,
-            log_format=settings.log_format,
-            log_level=settings.log_level,
-        )
+    def forget_model(self, model: LocalModel) -> None:
+        """Ends what is left of it; its metrics stay."""
+        model.close()
+        self._running.pop((model.name, model.version), None)
+
+    def _forget(self, model: LocalModel) -> None:
+        """Keeps nothing of a model that has been unloaded."""
+        self.forget_model(model)
+        self._registry.discard(model=model.name, version=model.version)
 
     def _not_found(self, name: str, version: str) -> str:
-        known = sorted({model for model, _ in self._models})
-        if name in known:
+        own = {model for model, _ in self._models}
+        if name in own or (self._pool is not None and name in self._pool):
             versions = ", ".join(self.versions(name))
             return f"model '{name}' has no version '{version}': it has {versions}"
-        shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+        pooled = islice(self._pool.names(), _NAMED) if self._pool is not None else ()
+        known = sorted({*own, *pooled})
+        count = len(own) + (len(self._pool) if self._pool is not None else 0)
+        shown = ", ".join(known[:_NAMED]) + (", ..." if count > _NAMED else "")
         return f"unknown model '{name}': this server has {shown or 'none'}"
 
     # Supervision.
@@ -203,36 +348,39 @@ class LocalCatalog:
         """Watches over deadlines from now on."""
         loop = asyncio.get_running_loop()
         now_s = self._clock()
-        for model in self.models():
-            model.check(
-                now_s,
-                request_timeout_s=self._settings.request_timeout,
-                load_timeout_s=self._settings.load_timeout,
-            )
+        for model in list(self._running.values()):
+            model.check(now_s)
+        if self._pool is not None:
+            self._pool.check(now_s)
         self._checker = loop.call_later(_CHECK_S, self.start_checks)
 
     def processes(self) -> list[ProcessRef]:
         """The workers that run now."""
         return [
             ProcessRef(pid, "worker", f"{model.name}/{model.version}/{index}")
-            for model in self.models()
+            for model in self._running.values()
             for index, pid in enumerate(model.pids)
         ]
 
     def refresh_gauges(self) -> None:
         """Brings the gauges up to date that nobody touches on the request path."""
-        for model in self.models():
+        for model in self._running.values():
             metrics = model.queue.metrics
             metrics.queued.value = model.queue.queued
             metrics.in_flight.value = model.queue.in_flight
-            metrics.memory_bytes.value = sum(proportional_bytes(pid) or 0 for pid in model.pids)
+            if model.memory_bytes:
+                metrics.memory_bytes.value = model.memory_bytes * model.replicas
+            else:
+                metrics.memory_bytes.value = sum(proportional_bytes(pid) or 0 for pid in model.pids)
+        if self._pool is not None:
+            self._pool.refresh_gauges()
 
     async def drain(self, timeout_s: float) -> None:
         """Waits until no request is queued or in flight, at most so long."""
         self.is_draining = True
         deadline_s = self._clock() + timeout_s
         while self._clock() < deadline_s:
-            if all(model.queue.is_empty for model in self.models()):
+            if all(model.queue.is_empty for model in self._running.values()):
                 return
             await asyncio.sleep(0.01)
 
@@ -240,10 +388,33 @@ class LocalCatalog:
         """Ends all workers and fork servers."""
         if self._checker is not None:
             self._checker.cancel()
-        for model in self.models():
+        if self._pool is not None:
+            self._pool.close()
+        for model in list(self._running.values()):
             model.close()
         for environment in self._environments.values():
             environment.close()
+
+
+def _by_name_and_version(status: ModelStatus) -> tuple[str, int]:
+    return status.name, int(status.version)
+
+
+def _samples(targets: Sequence[ModelTarget]) -> list[ModelTarget]:
+    """One target of each suffix among those not read yet, read; what is no model is left out."""
+    unread = {target.path.suffix: target for target in targets if not target.runtime}
+    found = []
+    for target in unread.values():
+        try:
+            found.append(read_target(target))
+        except SalverError:
+            continue  # It will say why when it is asked for.
+    return found
+
+
+def _source_of(target: ModelTarget) -> Source:
+    """As little as it takes to find the model again: there may be tens of thousands."""
+    return target if target.runtime or target.attribute else str(target.path)
 
 
 def _why_no_model(path: str) -> str:
@@ -256,6 +427,24 @@ def _why_no_model(path: str) -> str:
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def options_of(settings: ServeSettings) -> ModelOptions:
+    """The options of the command line's models, and the defaults of all others."""
+    return ModelOptions(
+        replicas=settings.workers,
+        max_batch_rows=settings.max_batch_size,
+        max_batch_delay_s=settings.max_batch_delay,
+        max_queued=settings.max_queue_size,
+        threads=threads_of(settings),
+        memory_bytes=settings.worker_memory or int(machine_memory_bytes() * _MEMORY_SHARE),
+        request_timeout_s=settings.request_timeout,
+        load_timeout_s=settings.load_timeout,
+        drain_timeout_s=settings.drain_timeout,
+        max_body_bytes=settings.max_body_size,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
 
 
 def threads_of(settings: ServeSettings) -> int:

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,8 @@ from salver.backends.local.worker_messages import MAX_MESSAGE_BYTES, ForkOrder, 
 
 logger = logging.getLogger("salver.supervisor")
 
-_FORK_SERVER = "salver.backends.local.forkserver"
+_FORK_SERVER = "salver.backends.local.forkstart"
+_END_WAIT_S = 0.02
 
 
 class WorkerEvents(Protocol):
@@ -27,9 +28,16 @@ class WorkerEvents(Protocol):
 
     def on_ended(self, status: int) -> None: ...
 
+    def on_failed(self, reason: str) -> None:
+        """No worker comes, and asking again would be no use; nothing else is heard of it."""
+
 
 class Environment:
-    """One Python environment's fork server, started at once and again whenever it is gone."""
+    """One Python environment's fork server, started at once and again whenever it is gone.
+
+    `python` and `environ` are those of the environment that the workers are to run in, this
+    process's own by default.
+    """
 
     def __init__(
         self,
@@ -37,7 +45,7 @@ class Environment:
         preload: Sequence[str] = (),
         *,
         python: str = sys.executable,
-        environ: dict[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._runtime = runtime
         self._preload = tuple(preload)
@@ -48,6 +56,8 @@ class Environment:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._remove_reader: Callable[[], object] = lambda: None
+        self._has_been_ready = False
+        self._failure = ""
         self.start()
 
     @property
@@ -56,22 +66,30 @@ class Environment:
         return self._process.pid if self._process is not None else 0
 
     def start(self) -> None:
-        """Starts the process; needs no event loop, so that it can go first of all."""
+        """Starts the process; needs no event loop, so that it can go first of all.
+
+        If that fails, whoever asks for a worker hears the reason.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [self._python, "-m", _FORK_SERVER, str(theirs.fileno())]
         command += ["--runtime", self._runtime]
         for module in self._preload:
             command += ["--preload", module]
-        # A session of its own: the terminal's Ctrl-C must not reach the workers.
-        self._process = subprocess.Popen(
-            command,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=self._environ,
-            start_new_session=True,
-        )
-        theirs.close()
+        self._has_been_ready, self._failure = False, ""
         self._control = ours
+        with theirs:
+            try:
+                # A session of its own: the terminal's Ctrl-C must not reach the workers.
+                self._process = subprocess.Popen(
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=self._environ,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._process = None
+                self._failure = f"{error.strerror or error}"
 
     def fork(self, events: WorkerEvents, fds: Sequence[int]) -> None:
         """Asks for a worker that gets these descriptors; `events` hears what becomes of it."""
@@ -85,7 +103,11 @@ class Environment:
         order = ForkOrder(self._next_id)
         self._next_id += 1
         self._waiting[order.id] = events
-        socket.send_fds(control, [msgspec.json.encode(order)], fds)
+        try:
+            socket.send_fds(control, [msgspec.json.encode(order)], fds)
+        except OSError:
+            # It has ended meanwhile; whoever asks is told once this call is over.
+            asyncio.get_running_loop().call_soon(self._lose, control)
 
     def _listen(self, control: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -94,21 +116,47 @@ class Environment:
         self._remove_reader = lambda: loop.remove_reader(control.fileno())
 
     def _on_report(self) -> None:
-        assert self._control is not None
+        control = self._control
+        assert control is not None
         try:
-            message = self._control.recv(MAX_MESSAGE_BYTES)
+            message = control.recv(MAX_MESSAGE_BYTES)
         except BlockingIOError:
             return
         except OSError:
             message = b""
         if not message:
-            self._forget()
+            self._lose(control)
             return
         report = msgspec.json.decode(message, type=ForkReport)
-        if report.status is None:
+        if report.id == 0:
+            self._has_been_ready, self._failure = not report.failure, report.failure
+        elif report.status is None:
             self._waiting[report.id].on_forked(report.pid)
         else:
             self._waiting.pop(report.id).on_ended(report.status)
+
+    def _lose(self, control: socket.socket) -> None:
+        """The fork server has gone. If it never was ready, those who wait hear why."""
+        if control is not self._control:
+            return
+        waiting = [] if self._has_been_ready else list(self._waiting.values())
+        reason = self._reason() if waiting else ""
+        self._forget()
+        for events in waiting:
+            events.on_failed(reason)
+
+    def _reason(self) -> str:
+        reason = self._failure
+        if not reason and self._process is not None:
+            try:
+                # Its socket closes a moment before it has ended.
+                reason = cause_of_end(self._process.wait(_END_WAIT_S), is_code=True)
+            except subprocess.TimeoutExpired:
+                reason = "it closed its socket"
+        return (
+            f"workers for '{self._runtime}' cannot be started with {self._python}: "
+            f"{reason or 'it has ended'}; see the server's log for more"
+        )
 
     def _forget(self) -> None:
         """The fork server has gone and its workers with it, as their sockets will tell."""
@@ -131,9 +179,9 @@ class Environment:
             self._process = None
 
 
-def cause_of_end(status: int) -> str:
-    """Why a process ended, from its wait status, for people."""
-    code = os.waitstatus_to_exitcode(status)
+def cause_of_end(status: int, *, is_code: bool = False) -> str:
+    """Why a process ended, for people: from its wait status, or from its exit code."""
+    code = status if is_code else os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with code {code}"
     return f"was killed by signal {-code}"

@@ -5,15 +5,14 @@ the imported modules stay shared. One process per environment, single-threaded, 
 fork is safe. It is told what to do over a Unix seqpacket socket, and dies, with all of its
 workers, when that closes.
 
+    <- {"id": 0, "pid": p} once it is ready (`forkstart.py`), with "failure" if it never will be
     -> {"id": n} with 3 descriptors: worker socket, request arena, reply arena
     <- {"id": n, "pid": p}, and when the worker ends {"id": n, "pid": p, "status": s}
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import gc
 import importlib
 import logging
 import os
@@ -35,26 +34,14 @@ logger = logging.getLogger("salver.forkserver")
 _PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Entry point: `python -m salver.backends.local.forkserver FD --runtime NAME ...`."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("fd", type=int)
-    parser.add_argument("--runtime", required=True)
-    parser.add_argument("--preload", action="append", default=[])
-    options = parser.parse_args(arguments)
-    control = socket.socket(fileno=options.fd)
-    # The terminal's Ctrl-C is for the gateway, which drains before it closes the socket.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    preload(options.runtime, options.preload)
-    gc.collect()
-    gc.freeze()
-    ForkServer(control).serve()
-
-
 def preload(runtime: str, modules: Sequence[str]) -> None:
-    """Imports what every worker will need. What is missing, the worker's load will report."""
+    """Imports what every worker will need. What is missing, the worker's load will report.
+
+    Raises `ImportError` if not even a worker's own code can be imported here.
+    """
+    importlib.import_module("salver.backends.local.worker")
     try:
-        wanted = ("salver.backends.local.worker", *runtime_named(runtime).preload, *modules)
+        wanted = (*runtime_named(runtime).preload, *modules)
     except SalverError as error:
         logger.debug("no preload for runtime %s: %s", runtime, error)
         wanted = tuple(modules)
@@ -145,7 +132,3 @@ class ForkServer:
 def _die_with_parent() -> None:
     """Asks the kernel to kill this process with its fork server, even after a kill -9."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

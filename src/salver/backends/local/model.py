@@ -1,24 +1,26 @@
 """One version of a model on this machine: its queue, its workers, and what is known of it.
 
-Owns the workers' number: starts them, replaces those that die (with back-off), swaps them
-for those of a newer artifact, and retires them. A queue lives as long as the model does, so
-a reload or a restart loses no request.
+Owns the workers' number: starts and retires them as `scale` says, down to none and back on
+the first call; replaces those that die (with back-off), and swaps them for those of a newer
+artifact. A queue lives as long as the model does, so none of this loses a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
+from salver.backends.local.crew import Crew, to_retire
 from salver.backends.local.environment import Environment
+from salver.backends.local.options import ModelOptions
 from salver.backends.local.replica import LocalReplica
 from salver.backends.local.worker_messages import LoadOrder, LoadReport
 from salver.control.lifecycle import ReplicaState, backoff_s
 from salver.engine.call import Call
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock, ModelQueue
-from salver.errors import ErrorKind, LoadFailed, ModelNotReady
+from salver.errors import DeadlineExceeded, ErrorKind, LoadFailed, ModelNotReady
 from salver.inference.metadata import ModelMetadata
 
 logger = logging.getLogger("salver.supervisor")
@@ -27,28 +29,60 @@ _MAX_DEATHS_IN_A_ROW = 5
 """After so many deaths without an answer between, callers are told rather than kept waiting."""
 _MAX_LOAD_DEATHS = 3
 """A worker that dies so often while it loads is not started again by itself."""
+_LEAST_HOLD_OFF_S = 1.0
+"""A model that could not be started on demand is not tried again before."""
+_CLOCK_STEP_S = 1e-3
+STANDBY = "standby"
+STARTING = "starting"
 
 
 class LocalModel:
-    """Implements the engine's `ServedModel` with worker processes."""
+    """Implements the engine's `ServedModel` with worker processes.
+
+    `on_wanted` is called for the first call that waits while there is no worker; unless it is
+    given, the model starts one by itself.
+    """
 
     def __init__(
-        self, name: str, version: str, queue: ModelQueue, *, replicas: int, clock: Clock
+        self,
+        name: str,
+        version: str,
+        queue: ModelQueue,
+        options: ModelOptions,
+        *,
+        clock: Clock,
+        on_wanted: Callable[[], object] | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.queue = queue
-        self.submit: Callable[[Call], None] = queue.submit
+        self.options = options
+        self.submit: Callable[[Call], None] = (
+            self._submit_within if options.timeout_s else queue.submit
+        )
         self.order: LoadOrder | None = None
         self.report: LoadReport | None = None
-        self._wanted = replicas
+        self.on_worker_gone: Callable[[], object] | None = None
+        """Called when the process of a worker has ended, whatever the reason."""
+        self.memory_bytes = 0
+        """What one worker takes, where somebody measures it; 0: nobody does."""
+        self._wanted = options.replicas
         self._clock = clock
         self._environment: Environment | None = None
-        self._replicas: list[LocalReplica] = []
+        self._crew = Crew(self, clock)
+        self._on_wanted = on_wanted or self.wake
         self._state = "UNAVAILABLE"
         self._reason = "not loaded"
+        self._failure = ""
+        self._failures = 0
         self._deaths = 0
+        self._restarts = 0
+        """Workers that will be started once their back-off is over."""
+        self._is_resting = False
+        """No worker is wanted, or those that a call has woken are not ready yet."""
+        self._is_holding_off = False
         self._loading: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         queue.refuse(ErrorKind.MODEL_NOT_READY, f"{queue.label} is not loaded")
 
@@ -68,52 +102,154 @@ class LocalModel:
         return self._reason != "unloaded"
 
     @property
-    def _is_loading(self) -> bool:
+    def is_gone(self) -> bool:
+        """It has no worker, and none of its former ones' processes is left."""
+        return self._crew.is_gone
+
+    @property
+    def is_at_rest(self) -> bool:
+        """It stands by, and nobody is about to change that."""
+        is_awake = self._crew.members or self.is_loading or self._is_holding_off
+        return self._is_resting and not is_awake and not self._waiters and self.queue.is_empty
+
+    @property
+    def is_awaited(self) -> bool:
+        """Somebody waits for it to be ready, other than calls in the queue."""
+        return bool(self._waiters)
+
+    @property
+    def failure(self) -> str:
+        """Why its last load failed; empty once it has loaded."""
+        return self._failure
+
+    @property
+    def replicas(self) -> int:
+        """Workers there are, those included that are loading."""
+        return len(self._crew.members)
+
+    @property
+    def processes(self) -> int:
+        """As `replicas`, with those that are about to end."""
+        return self._crew.processes
+
+    @property
+    def ready_replicas(self) -> int:
+        """Workers that take requests."""
+        return self._crew.ready
+
+    @property
+    def wanted_replicas(self) -> int:
+        """As many workers as `scale` asked for."""
+        return self._wanted
+
+    @property
+    def is_loading(self) -> bool:
+        """A `load` is under way."""
         return self._loading is not None and not self._loading.done()
 
     @property
     def metadata(self) -> ModelMetadata:
         if self.report is None:
-            raise ModelNotReady(f"{self.queue.label} is not ready: {self._reason or self._state}")
+            reason = self._reason or self._state
+            if reason == STANDBY:
+                reason = "standby, and not loaded yet: its first request loads it"
+            raise ModelNotReady(f"{self.queue.label} is not ready: {reason}")
         return self.report.metadata
 
     @property
     def pids(self) -> list[int]:
         """The processes of its workers."""
-        return [replica.pid for replica in self._replicas if replica.pid]
+        return self._crew.pids
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Returns once the model is ready and its metadata known; starts it if it stands by.
+
+        Raises `ModelNotReady` with the reason, or `DeadlineExceeded`.
+        """
+        if self.is_ready and self.report is not None:
+            return
+        is_on_demand = self._is_resting and not self._is_holding_off
+        if not is_on_demand and not self.is_loading:
+            raise ModelNotReady(f"{self.queue.label} is not ready: {self._reason}")
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if is_on_demand:
+            self._on_wanted()
+        try:
+            await asyncio.wait_for(waiter, timeout_s)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self.queue.label} was not ready within {timeout_s:g} s: try again"
+            ) from None
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _submit_within(self, call: Call) -> None:
+        """Gives the call the model's time limit in place of the server's, never a caller's."""
+        own_s, granted_s = self.options.timeout_s, call.deadline_s - call.arrived_s
+        if granted_s > min(own_s, self.options.request_timeout_s - _CLOCK_STEP_S):
+            call.deadline_s = call.arrived_s + own_s
+        self.queue.submit(call)
 
     # Loading and unloading.
 
     async def load(self, order: LoadOrder, environment: Environment) -> None:
         """Brings workers of this order into service; those of an older one retire after.
 
-        Raises `LoadFailed` with the reason; an older generation then goes on serving.
+        Raises `LoadFailed` with the reason; an older generation then goes on serving. Calls to
+        a model in standby wait meanwhile, those to one without are refused.
         """
-        if self._is_loading:
+        if self.is_loading:
             raise LoadFailed(f"{self.queue.label} is being loaded already: wait for it to finish")
-        old, former = list(self._replicas), (self.order, self._environment)
+        old, former = list(self._crew.members), (self.order, self._environment)
         self.order, self._environment = order, environment
+        self._wanted = max(1, self._wanted)
         self._loading = asyncio.get_running_loop().create_future()
+        self._deaths = 0
         if not old:
+            self._await_first(order)
+        try:
+            for _ in range(self._wanted):
+                self._crew.start(order, environment)
+            await self._loading
+        except LoadFailed:
+            for replica in self._crew.of(order):
+                self._retire(replica)
+            if not old and not self._is_resting:
+                self._environment = None
+            elif old:
+                self.order, self._environment = former
+                self._set_state("READY", "")
+                self._settle()
+            raise
+        for replica in old:
+            self._retire(replica)
+        self._settle()
+
+    def _await_first(self, order: LoadOrder) -> None:
+        if self._is_resting:
+            self.queue.accept()
+            self._set_state("READY", STARTING)
+        else:
             self._set_state("LOADING", "loading")
             self.queue.refuse(
                 ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is still loading: retry soon"
             )
-        self._deaths = 0
-        try:
-            for _ in range(self._wanted):
-                await self._start_one()
-            await self._loading
-        except LoadFailed:
-            for replica in [each for each in self._replicas if each.order is order]:
-                self._retire(replica)
-            if old:
-                self.order, self._environment = former
-                self._set_state("READY", "")
-                await self._fill_up()
-            raise
-        for replica in old:
+
+    def stand_by(
+        self, order: LoadOrder | None = None, environment: Environment | None = None
+    ) -> None:
+        """Serves this order from now on, without a worker until the first call.
+
+        Without an order, whoever was given as `on_wanted` brings it, through `load`. Workers
+        that there are retire.
+        """
+        for replica in list(self._crew.members):
             self._retire(replica)
+        self.order, self._environment = order, environment
+        self._wanted = 0
+        self._rest()
 
     async def unload(self, timeout_s: float) -> None:
         """Takes no more requests, answers those it has, then ends the workers."""
@@ -122,40 +258,83 @@ class LocalModel:
         while not self.queue.is_empty and self._clock() < deadline_s:
             await asyncio.sleep(0.005)
         self._set_state("UNAVAILABLE", "unloaded")
+        self._is_resting = False
+        if self._loading is not None and self.is_loading:
+            self._loading.set_exception(
+                LoadFailed(f"{self.queue.label} was unloaded before it had loaded")
+            )
         self.queue.refuse(
             ErrorKind.MODEL_NOT_READY,
             f"{self.queue.label} is unloaded: load it with POST /v2/repository/models/"
             f"{self.name}/load",
         )
-        for replica in list(self._replicas):
+        for replica in list(self._crew.members):
             self._retire(replica)
         self.report = None
 
     def _retire(self, replica: LocalReplica) -> None:
-        if replica in self._replicas:
-            self._replicas.remove(replica)
         self.queue.remove(replica)
-        replica.retire()
+        self._crew.retire(replica)
 
-    @property
-    def _current(self) -> int:
-        """Workers of the present order; during a reload those of the former one serve on."""
-        return sum(replica.order is self.order for replica in self._replicas)
+    # Scaling.
 
-    async def _fill_up(self) -> None:
-        """Starts workers up to the number wanted, for those lost meanwhile."""
-        while self._current < self._wanted:
-            await self._start_one()
+    def scale(self, replicas: int) -> None:
+        """So many workers from now on, started and retired as requests allow; 0: standby.
 
-    async def _start_one(self) -> None:
-        assert self.order is not None and self._environment is not None
-        replica = LocalReplica(self, self.order, self._environment, self._clock)
-        self._replicas.append(replica)
-        await replica.start()
+        Returns at once. No request is lost: a worker retires after its batch, the last one
+        after the queue is empty, and calls to a model without workers wait for one.
+        """
+        self._wanted = replicas
+        if not self._is_holding_off and not self.is_loading:
+            self._settle()
+
+    def wake(self) -> None:
+        """Starts a worker if the model stands by."""
+        self.scale(max(1, self._wanted))
+
+    def _settle(self) -> None:
+        """Starts or retires workers until there are as many as wanted."""
+        if self.order is None or self._environment is None or not self.is_wanted:
+            return
+        current = self._crew.of(self.order)
+        # The last worker stays for the calls that wait; `check` comes back to it.
+        kept = max(self._wanted, 1 if self.queue.queued else 0)
+        for replica in to_retire(current, len(current) - kept):
+            self._retire(replica)
+        missing = self._wanted - len(current) - self._restarts
+        if missing > 0 and self._is_resting:
+            self._deaths = 0
+            self.queue.accept()
+            self._set_state(self._state, STARTING if self.is_ready else self._reason)
+        for _ in range(missing):
+            self._crew.start(self.order, self._environment)
+        if self._wanted == 0 and not self._crew.members:
+            self._rest()
+
+    def _rest(self) -> None:
+        """No worker, and an open queue: the next call starts one."""
+        self._is_resting = True
+        if self._failure:
+            self._set_state("UNAVAILABLE", self._failure)
+        else:
+            self._set_state("READY", STANDBY)
+        self.queue.rest(self._on_wanted)
 
     def _set_state(self, state: str, reason: str) -> None:
         self._state, self._reason = state, reason
         self.queue.metrics.ready.value = 1 if state == "READY" else 0
+        if state == "UNAVAILABLE":
+            self._tell_waiters(ModelNotReady(f"{self.queue.label} is not ready: {reason}"))
+
+    def _tell_waiters(self, error: ModelNotReady | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
 
     # What the replicas report.
 
@@ -163,15 +342,17 @@ class LocalModel:
         self.report = report
         self.queue.is_idempotent = report.metadata.idempotent
         self.queue.metrics.load_duration.value = report.load_s + report.warmup_s
+        self._is_resting = False
+        self._failure, self._failures = "", 0
         self._set_state("READY", "")
+        self._tell_waiters(None)
         self.queue.accept()
         self.queue.add(replica)
-        if self._loading is not None and self._is_loading and replica.order is self.order:
+        if self._loading is not None and self.is_loading and replica.order is self.order:
             self._loading.set_result(None)
 
     def on_load_failed(self, replica: LocalReplica, reason: str) -> None:
-        if replica in self._replicas:
-            self._replicas.remove(replica)
+        self._crew.drop(replica)
         self._fail_load(replica, reason)
 
     def on_answered(
@@ -185,12 +366,10 @@ class LocalModel:
             self.queue.on_idle(replica, len(batch))
         else:
             self.queue.on_finished(len(batch))
-            is_worn_out = replica in self._replicas
             replica.finish()
-            if is_worn_out:
+            if self._crew.drop(replica):
                 # Counts as a death: a model that does this again and again must slow down.
                 self._deaths += 1
-                self._replicas.remove(replica)
                 self._replace(replica, "worker has used up its memory")
 
     def on_refused(self, kind: ErrorKind) -> None:
@@ -199,13 +378,18 @@ class LocalModel:
     def on_closed(self, replica: LocalReplica) -> None:
         self.queue.remove(replica)
 
+    def on_gone(self, replica: LocalReplica) -> None:
+        self._crew.forget(replica)
+        if self.on_worker_gone is not None:
+            self.on_worker_gone()
+
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None:
-        was_serving = replica in self._replicas
-        if was_serving:
-            self._replicas.remove(replica)
+        was_serving = self._crew.drop(replica)
+        self._crew.forget(replica)
         self.queue.remove(replica)
         self._deaths += 1
-        if self._is_loading and self._deaths >= _MAX_LOAD_DEATHS:
+        is_first = self.is_loading or self._is_resting
+        if is_first and was_serving and self._deaths >= _MAX_LOAD_DEATHS:
             self._fail_load(replica, f"its {cause} while loading, {self._deaths} times")
         elif was_serving and self.is_wanted:
             self._replace(replica, cause)
@@ -215,21 +399,51 @@ class LocalModel:
 
     def _give_up_for_now(self, reason: str) -> None:
         """Refuses requests until a worker is ready again, rather than let them time out."""
-        if any(replica.state is ReplicaState.READY for replica in self._replicas):
+        if self._crew.ready:
             return
         self._set_state("UNAVAILABLE", reason)
         self.queue.refuse(ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is not ready: {reason}")
 
     def _fail_load(self, replica: LocalReplica, reason: str) -> None:
-        error = LoadFailed(f"{self.queue.label} could not be loaded: {reason}")
-        if not any(other.state is ReplicaState.READY for other in self._replicas):
+        message = f"{self.queue.label} could not be loaded: {reason}"
+        if not self._crew.ready:
+            self._failure = reason
             self._set_state("UNAVAILABLE", reason)
-            self.queue.refuse(ErrorKind.MODEL_NOT_READY, str(error))
-        if self._loading is not None and self._is_loading:
-            self._loading.set_exception(error)
-        elif self.is_wanted and replica.order is self.order:
+            self.queue.refuse(ErrorKind.MODEL_NOT_READY, message)
+        if self._is_resting:
+            self._hold_off()
+        if self._loading is not None and self.is_loading:
+            self._loading.set_exception(LoadFailed(message))
+        elif self.is_wanted and not self._is_resting and replica.order is self.order:
             self._deaths += 1
             self._replace(replica, reason)
+
+    def fail_start(self, reason: str) -> None:
+        """Refuses the calls to a model in standby, which cannot be started for this reason."""
+        self._failure = reason
+        self._set_state("UNAVAILABLE", reason)
+        self.queue.refuse(
+            ErrorKind.MODEL_NOT_READY, f"{self.queue.label} could not be loaded: {reason}"
+        )
+        self._hold_off()
+
+    def _hold_off(self) -> None:
+        """Gives up starting on demand, and for a moment does not try again."""
+        for replica in list(self._crew.members):
+            self._retire(replica)
+        if self._is_holding_off:
+            return
+        self._is_holding_off = True
+        self._failures += 1
+        delay_s = max(_LEAST_HOLD_OFF_S, backoff_s(self._failures))
+        logger.warning("%s: %s; no new try for %.1f s", self.queue.label, self._failure, delay_s)
+        self._spawn(self._rest_later(delay_s))
+
+    async def _rest_later(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        self._is_holding_off = False
+        if self._is_resting:
+            self._rest()
 
     def _replace(self, replica: LocalReplica, cause: str) -> None:
         """Starts another worker for one that has ended, later the more have died in a row."""
@@ -238,36 +452,54 @@ class LocalModel:
         delay_s = backoff_s(self._deaths)
         logger.warning("%s: %s; starting another in %.1f s", self.queue.label, cause, delay_s)
         self.queue.metrics.worker_restarts.value += 1
-        task = asyncio.get_running_loop().create_task(self._start_later(delay_s))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._restarts += 1
+        self._spawn(self._start_later(delay_s))
 
     async def _start_later(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        if self.is_wanted and self._current < self._wanted:
-            await self._start_one()
+        self._restarts -= 1
+        order, environment = self.order, self._environment
+        if not self.is_wanted or order is None or environment is None:
+            return
+        if len(self._crew.of(order)) < self._wanted:
+            self._crew.start(order, environment)
+        elif self._wanted == 0:
+            self._settle()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # What the supervisor calls now and then.
 
-    def check(self, now_s: float, *, request_timeout_s: float, load_timeout_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """Answers calls past their deadline, and ends workers that do not answer."""
         self.queue.expire()
-        for replica in list(self._replicas):
-            lasted_s = now_s - replica.since_s
-            if replica.state is ReplicaState.STARTING and lasted_s > load_timeout_s:
-                # Once is enough here: a second try would take as long.
-                self._deaths = _MAX_LOAD_DEATHS
-                replica.kill(f"did not load within {load_timeout_s:g} s")
-            for call in replica.batch:
-                if call.deadline_s <= now_s and not call.is_abandoned:
-                    self.queue.time_out(call, now_s)
-            if replica.batch and lasted_s > request_timeout_s:
-                replica.kill(f"did not answer within {request_timeout_s:g} s")
+        for replica in list(self._crew.members):
+            self._check_replica(replica, now_s)
+        if self._wanted < len(self._crew.members) and not self.is_loading:
+            self._settle()
+        self._crew.forget_ended()
+
+    def _check_replica(self, replica: LocalReplica, now_s: float) -> None:
+        lasted_s = now_s - replica.since_s
+        load_timeout_s = self.options.load_timeout_s
+        if replica.state is ReplicaState.STARTING and lasted_s > load_timeout_s:
+            # Once is enough here: a second try would take as long.
+            self._deaths = _MAX_LOAD_DEATHS
+            replica.kill(f"did not load within {load_timeout_s:g} s")
+        for call in replica.batch:
+            if call.deadline_s <= now_s and not call.is_abandoned:
+                self.queue.time_out(call, now_s)
+        request_timeout_s = self.options.timeout_s or self.options.request_timeout_s
+        if replica.batch and lasted_s > request_timeout_s:
+            replica.kill(f"did not answer within {request_timeout_s:g} s")
 
     def close(self) -> None:
         """Ends the workers at once."""
         self._reason = "unloaded"
         for task in self._tasks:
             task.cancel()
-        for replica in list(self._replicas):
+        for replica in list(self._crew.members):
             self._retire(replica)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import msgspec
@@ -51,6 +52,8 @@ class ReplicaOwner(Protocol):
 
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None: ...
 
+    def on_gone(self, replica: LocalReplica) -> None: ...
+
 
 class LocalReplica(asyncio.Protocol):
     """Implements the engine's `Replica` port over a worker process of this machine."""
@@ -61,7 +64,7 @@ class LocalReplica(asyncio.Protocol):
         self.order = order
         self.state = ReplicaState.STARTING
         self.pid = 0
-        self.since_s = 0.0
+        self.since_s = clock()
         """When the present batch was sent, or the load began."""
         self._owner = owner
         self._environment = environment
@@ -69,10 +72,12 @@ class LocalReplica(asyncio.Protocol):
         self._batch_id = 0
         self._splitter = FrameSplitter()
         self._cause = "worker has ended"
+        self._write: Callable[[bytes], None]
         self._was_killed = False
         self._has_ended = False
+        self._has_loaded = False
         self._report: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._requests: ArenaWriter
         self._replies: ArenaReader
         self._clock = clock
@@ -90,9 +95,6 @@ class LocalReplica(asyncio.Protocol):
         theirs.close()
         ours.setblocking(False)
         await self._loop.create_connection(lambda: self, sock=ours)
-        text = msgspec.json.encode(self.order)
-        head = request_head(0, FrameKind.LOAD, (0, 0, len(text)), len(text), is_shared=False)
-        self._transport.write(head + text)
 
     # The engine's port.
 
@@ -115,10 +117,15 @@ class LocalReplica(asyncio.Protocol):
         if is_shared:
             self._requests.trim()
             self._requests.write(parts, size)
-            self._transport.write(head)
+            self._write(head)
         else:
             parts[0] = head
-            self._transport.write(b"".join(parts))
+            self._write(b"".join(parts))
+
+    @property
+    def has_loaded(self) -> bool:
+        """The model is in the worker: it has been ready, whatever became of it since."""
+        return self._has_loaded
 
     @property
     def batch(self) -> list[Call]:
@@ -129,6 +136,14 @@ class LocalReplica(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self.state is ReplicaState.DEAD:
+            # Retired before it was connected.
+            self._transport.close()
+            return
+        text = msgspec.json.encode(self.order)
+        head = request_head(0, FrameKind.LOAD, (0, 0, len(text)), len(text), is_shared=False)
+        self._write = self._transport.write
+        self._write(head + text)
 
     def data_received(self, data: bytes) -> None:
         for data_frame in self._splitter.feed(data):
@@ -161,23 +176,41 @@ class LocalReplica(asyncio.Protocol):
             self._cause = f"worker {cause_of_end(status)}"
         self._has_ended = True
         self.pid = 0
+        self._owner.on_gone(self)
         if self._report is not None:
             self._report.cancel()
             self._report = None
             self._report_death()
+
+    def on_failed(self, reason: str) -> None:
+        """No worker comes: the fork server cannot even start."""
+        if self._report is not None:
+            # Its socket told of an end before this told why.
+            self._report.cancel()
+            self._report = None
+        elif self.state is ReplicaState.STARTING:
+            self.state = next_state(self.state, ReplicaEvent.LOAD_FAILED)
+            self._close()
+        else:
+            return
+        self._owner.on_load_failed(self, reason)
+        self._owner.on_gone(self)
 
     # Frames from the worker.
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind in (FrameKind.REPLY, FrameKind.RECYCLE):
             self._on_reply(frame)
+        elif self.state is not ReplicaState.STARTING:
+            return  # It was retired while it loaded.
         elif frame.kind == FrameKind.LOADED:
             report = msgspec.json.decode(frame.bodies()[0], type=LoadReport)
             self.state = next_state(self.state, ReplicaEvent.LOADED)
+            self._has_loaded = True
             self._owner.on_loaded(self, report)
         elif frame.kind == FrameKind.LOAD_FAILED:
             self.state = next_state(self.state, ReplicaEvent.LOAD_FAILED)
-            self._transport.close()
+            self._close()
             self._owner.on_load_failed(self, str(frame.bodies()[0], "utf-8", "replace"))
 
     def _on_reply(self, frame: Frame) -> None:
@@ -218,7 +251,7 @@ class LocalReplica(asyncio.Protocol):
         """A retiring replica has answered its last batch, or a starting one is not needed."""
         if self.state is ReplicaState.RETIRING:
             self.state = next_state(self.state, ReplicaEvent.FINISHED)
-        self._transport.close()
+        self._close()
 
     def kill(self, cause: str) -> None:
         """Ends a worker that does not answer; `on_died` follows."""
@@ -227,4 +260,8 @@ class LocalReplica(asyncio.Protocol):
         self._was_killed = True
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
-        self._transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

@@ -7,6 +7,7 @@ add to every batch. Model code runs nowhere else.
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import socket
 import time
@@ -40,6 +41,7 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
     if frame is None:
         return
     order = msgspec.json.decode(frame.bodies()[0], type=LoadOrder)
+    os.environ.update(order.env)
     logs.configure(order.log_level, order.log_format)
     _limit_memory(order.memory_bytes)
     try:
@@ -73,6 +75,7 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         attribute=order.attribute,
         threads=order.threads,
         batch_requested=order.batch_requested,
+        predictor_url=order.predictor_url,
     )
     model = runtime_named(order.runtime).load(source)
     loaded_s = time.perf_counter()

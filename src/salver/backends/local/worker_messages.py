@@ -22,6 +22,10 @@ class LoadOrder(msgspec.Struct, frozen=True):
     max_body_bytes: int
     log_format: str
     log_level: str
+    env: dict[str, str] = {}
+    """Environment variables, set before the model is loaded."""
+    predictor_url: str = ""
+    """The base URL that a transformer or explainer reaches its predictor at."""
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -43,8 +47,12 @@ class ForkOrder(msgspec.Struct, frozen=True):
 
 
 class ForkReport(msgspec.Struct, frozen=True):
-    """A worker has started or, with `status` (as of `waitpid`), ended."""
+    """A worker has started or, with `status` (as of `waitpid`), ended.
+
+    With `id` 0 the fork server speaks of itself: it is ready or, with `failure`, never will be.
+    """
 
     id: int
     pid: int
     status: int | None = None
+    failure: str = ""

@@ -8,7 +8,7 @@ bytes on; a worker parses them. The smaller methods are in `control.py`, streams
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from salver.engine.call import Call
 from salver.engine.ports import ModelCatalog
@@ -35,10 +35,16 @@ def ignore_refusal(_protocol: str, _reason: str) -> None:
 class GrpcCall(Call):
     """A ModelInfer call; its answer goes back through the service's front."""
 
-    __slots__ = ("call_id", "service")
+    __slots__ = ("call_id", "metadata", "service")
 
     def __init__(
-        self, service: InferenceService, call_id: int, body: bytes, now_s: float, deadline_s: float
+        self,
+        service: InferenceService,
+        call_id: int,
+        body: bytes,
+        now_s: float,
+        deadline_s: float,
+        metadata: Metadata,
     ) -> None:
         # Call.__init__ written out: a call of a call is a tenth of this layer's time.
         self.codec = _CODEC
@@ -50,6 +56,7 @@ class GrpcCall(Call):
         self.is_abandoned = False
         self.service = service
         self.call_id = call_id
+        self.metadata = metadata
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if self.service.closed(self.call_id):
@@ -60,6 +67,13 @@ class GrpcCall(Call):
             self.service.front.fail(
                 self.call_id, GRPC_CODE[kind], status_message(message), trailing_of(kind)
             )
+
+    def header(self, name: bytes) -> bytes:
+        key = name.decode("latin-1")
+        return next((_value_bytes(value) for each, value in self.metadata if each == key), b"")
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return [(key.encode("latin-1"), _value_bytes(value)) for key, value in self.metadata]
 
 
 class InferenceService:
@@ -118,7 +132,7 @@ class InferenceService:
         allowed_s = self._timeout_s
         if time_left_s is not None and time_left_s < allowed_s:
             allowed_s = time_left_s
-        call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s)
+        call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s, metadata)
         self._open[call_id] = call
         served.submit(call)
 
@@ -149,3 +163,7 @@ class InferenceService:
             "encode it with the Open Inference Protocol's .proto",
         )
         self._on_refused("grpc", ErrorKind.INVALID_INPUT.reason)
+
+
+def _value_bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")

@@ -1,6 +1,9 @@
 """Runs the ASGI application for the requests that are no inference.
 
 Bodies are complete before the application is called (they are bounded); answers may stream.
+An answer has the server's longest time limit, unless the application calls what it finds as
+`scope["extensions"]["salver.lasting"]`: then it may last, as a watch does, and only each piece
+of it has to be taken by the client in time.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from salver.server.http.head import RequestHead
 
 if TYPE_CHECKING:
     from salver.server.http.connection import HttpConnection
+
+LASTING = "salver.lasting"
 
 logger = logging.getLogger("salver.http")
 
@@ -34,7 +39,8 @@ async def run_application(connection: HttpConnection, head: RequestHead, body: b
     exchange = _Exchange(connection, head, body)
     listener = connection._listener
     try:
-        async with asyncio.timeout(listener.application_timeout_s):
+        async with asyncio.timeout(listener.application_timeout_s) as limit:
+            exchange.limit = limit
             await listener.application(exchange.scope(), exchange.receive, exchange.send)
     except TimeoutError:
         exchange.abort(504, "the server did not answer within its time limit")
@@ -52,11 +58,13 @@ class _Exchange:
         self._connection = connection
         self._head = head
         self._body: bytes | None = body
+        self.limit: asyncio.Timeout | None = None
         self._status = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._is_started = False
         self._is_chunked = False
         self._is_complete = False
+        self._is_lasting = False
 
     def scope(self) -> dict[str, Any]:
         head = self._head
@@ -74,7 +82,16 @@ class _Exchange:
             "headers": head.headers,
             "client": _address(transport.get_extra_info("peername")),
             "server": _address(transport.get_extra_info("sockname")),
+            "extensions": {LASTING: self.last},
         }
+
+    def last(self) -> Callable[[], bool]:
+        """Lifts the time limit; what it returns says whether the answer must now end."""
+        if self.limit is not None:
+            self.limit.reschedule(None)
+        self._is_lasting = True
+        listener = self._connection._listener
+        return lambda: listener.is_draining
 
     async def receive(self) -> Message:
         if self._body is not None:
@@ -90,6 +107,16 @@ class _Exchange:
             self._headers = [(name.lower(), value) for name, value in message.get("headers", [])]
         elif message["type"] == "http.response.body":
             self._write(message.get("body", b""), more=message.get("more_body", False))
+            await self._wait_taken()
+
+    async def _wait_taken(self) -> None:
+        listener = self._connection._listener
+        if self._is_lasting:
+            # For the sweep: it cuts off clients that read nothing for long, not long answers.
+            self._connection.since_s = listener.now()
+            async with asyncio.timeout(listener.application_timeout_s):
+                await self._connection.wait_drained()
+        else:
             await self._connection.wait_drained()
 
     def _write(self, body: bytes, *, more: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -68,6 +69,15 @@ class HttpCall(Call):
     def fail(self, kind: ErrorKind, message: str) -> None:
         if not self.is_abandoned:
             self.connection.answer_error(self, HTTP_STATUS[kind], message)
+
+    def header(self, name: bytes) -> bytes:
+        for key, value in self.head.headers:
+            if key == name:
+                return value
+        return b""
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self.head.headers
 
 
 class HttpConnection(asyncio.Protocol):
@@ -186,7 +196,10 @@ class HttpConnection(asyncio.Protocol):
             self.answer_error(call, 415, f"content-encoding '{name}' is not supported: use gzip")
             return
         try:
-            model = listener.find_model(head.model, head.version)
+            if head.scope or head.is_explain:
+                model = listener.find_scoped(head)
+            else:
+                model = listener.find_model(head.model, head.version)
         except RequestError as error:
             self.answer_error(call, HTTP_STATUS[error.kind], str(error))
             return

@@ -19,8 +19,12 @@ CHUNKED = -1
 """As `RequestHead.content_length`: the body comes in chunks."""
 
 _INFER_ROUTE = re.compile(
-    rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?:predict"
+    rb"(?:/serving/([^/?#]+/[^/?#]+))?"
+    rb"(?:/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer"
+    rb"|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?:(predict|explain))"
 )
+_UNNAMED_HOST = re.compile(rb"(?:localhost|[0-9.]+|\[.*\])(?::[0-9]+)?")
+"""Hosts that can be no service's: the loopback's name, and addresses."""
 _CODINGS = {
     b"gzip": ContentCoding.GZIP,
     b"x-gzip": ContentCoding.GZIP,
@@ -43,6 +47,8 @@ class RequestHead:
 
     `model` is empty unless the request is an inference POST; then `codec` and `aux` say how
     the worker is to read the body. `is_plain` heads carry nothing that needs a second look.
+    `scope` is the service that the path (`NAMESPACE/NAME`) or the Host header (`host:...`)
+    asks for, empty where neither does.
     """
 
     __slots__ = (
@@ -53,6 +59,7 @@ class RequestHead:
         "content_length",
         "expects_continue",
         "headers",
+        "is_explain",
         "is_plain",
         "keeps_alive",
         "method",
@@ -60,6 +67,7 @@ class RequestHead:
         "path",
         "query",
         "request_id",
+        "scope",
         "tag",
         "target",
         "traceparent",
@@ -87,6 +95,8 @@ class RequestHead:
         self.aux = 0
         self.tag = 0
         self.is_plain = False
+        self.is_explain = False
+        self.scope = ""
 
 
 class HeadParser:
@@ -172,7 +182,7 @@ def _read_route(head: RequestHead) -> None:
     match = _INFER_ROUTE.fullmatch(head.path)
     if match is None:
         return
-    v2_model, v2_version, v1_model, v1_version = match.groups()
+    scope, v2_model, v2_version, v1_model, v1_version, verb = match.groups()
     try:
         if v2_model is not None:
             head.codec = int(Codec.V2_JSON)
@@ -182,8 +192,16 @@ def _read_route(head: RequestHead) -> None:
             head.codec = int(Codec.V1_JSON)
             head.model = unquote_to_bytes(v1_model).decode()
             head.version = unquote_to_bytes(v1_version or b"").decode()
+            head.is_explain = verb == b"explain"
+        if scope is not None:
+            head.scope = unquote_to_bytes(scope).decode()
     except UnicodeDecodeError as error:
         raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
+
+
+def _read_host(head: RequestHead, value: bytes) -> None:
+    if not _UNNAMED_HOST.fullmatch(value):
+        head.scope = "host:" + value.decode("latin-1").lower().partition(":")[0]
 
 
 def _read_content_length(head: RequestHead, value: bytes) -> None:
@@ -249,6 +267,7 @@ def _read_traceparent(head: RequestHead, value: bytes) -> None:
 
 
 _HEADER_READERS = {
+    b"host": _read_host,
     b"content-length": _read_content_length,
     b"transfer-encoding": _read_transfer_encoding,
     b"expect": _read_expect,

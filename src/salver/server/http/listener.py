@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any
 
-from salver.engine.ports import ModelCatalog
+from salver.engine.directory import ModelDirectory
+from salver.engine.ports import ServedModel
 from salver.errors import StartupError
 from salver.server.http.asgi import AsgiApp
 from salver.server.http.connection import HttpConnection
-from salver.server.http.head import HeadCache
+from salver.server.http.head import HeadCache, RequestHead
 from salver.server.http.observe import RequestObserver
 from salver.settings import ServeSettings
 
@@ -26,7 +27,7 @@ class HttpListener:
 
     def __init__(
         self,
-        catalog: ModelCatalog,
+        catalog: ModelDirectory,
         application: AsgiApp,
         settings: ServeSettings,
         *,
@@ -36,6 +37,7 @@ class HttpListener:
         self.settings = settings
         self.application = application
         self.find_model = catalog.find
+        self._directory = catalog
         self.count_status = count_status
         self.observer = observer
         self.heads = HeadCache()
@@ -93,6 +95,12 @@ class HttpListener:
     def forget(self, connection: HttpConnection) -> None:
         """A connection has closed."""
         self._connections.discard(connection)
+
+    def find_scoped(self, head: RequestHead) -> ServedModel:
+        """The model of a request whose path, host or verb asks for more than a name."""
+        if head.is_explain:
+            return self._directory.find_explainer(head.scope, head.model)
+        return self._directory.find_in(head.scope, head.model, head.version)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs a request of the ASGI application."""

@@ -15,17 +15,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from salver.engine.ports import ModelCatalog
+from salver.engine.directory import ModelDirectory
 from salver.errors import ArtifactError, RequestError
 from salver.server.rest.answers import error_answer, refusal
 from salver.server.rest.models import EXTENSIONS, ModelRoutes
 from salver.server.rest.pages import PageRoutes
+from salver.server.rest.service_paths import ServicePaths
 from salver.settings import ServeSettings
 from salver.telemetry.snapshot import CONTENT_TYPE
 
 
 def build_app(
-    catalog: ModelCatalog,
+    catalog: ModelDirectory,
     settings: ServeSettings,
     *,
     render_metrics: Callable[[], bytes],
@@ -50,7 +51,7 @@ def build_app(
     )
     # A path with a slash too many is unknown: a redirect would lose the body of a POST.
     app.router.redirect_slashes = False
-    return app
+    return ServicePaths(app, catalog)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

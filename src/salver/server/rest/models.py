@@ -28,6 +28,9 @@ from salver.server.rest.metadata import (
 EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 """What of the V2 protocol's extensions this server has."""
 
+SEEN_CATALOG = "salver.catalog"
+"""Where in a request's ASGI scope the catalog lies that its path or host narrows it to."""
+
 _V1_VERBS = (":predict", ":explain")
 
 
@@ -77,22 +80,23 @@ class ModelRoutes:
 
     async def ready(self, request: Request) -> Response:
         """200 if every model that should be loaded is; else 503 and which is not, and why."""
-        if self._catalog.is_draining:
+        catalog = self._seen_by(request)
+        if catalog.is_draining:
             return not_ready("the server is shutting down; use another replica", ready=False)
-        if self._catalog.is_ready:
+        if catalog.is_ready:
             return json_answer({"ready": True})
-        return not_ready(why_not_ready(self._catalog.statuses()), ready=False)
+        return not_ready(why_not_ready(catalog.statuses()), ready=False)
 
     async def names(self, request: Request) -> Response:
         """All models, ready or not."""
-        return json_answer({"models": model_names(self._catalog.statuses())})
+        return json_answer({"models": model_names(self._seen_by(request).statuses())})
 
     async def model_metadata(self, request: Request) -> Response:
         """`GET /v2/models/NAME[/versions/VERSION]`."""
         model = self._find(request)
-        version = request.path_params.get("version")
-        versions = [version] if version else self._catalog.versions(model.name)
-        return json_answer(model_metadata(model.name, versions, model.metadata))
+        name, version = request.path_params["name"], request.path_params.get("version")
+        versions = [version] if version else self._seen_by(request).versions(name)
+        return json_answer(model_metadata(name, versions, model.metadata))
 
     async def model_ready(self, request: Request) -> Response:
         """200 if the model answers, else 503: clients of both protocols go by the status."""
@@ -101,8 +105,8 @@ class ModelRoutes:
             raise HTTPException(405, headers={"Allow": "POST"})
         model = self._find(request)
         if model.is_ready:
-            return json_answer({"name": model.name, "ready": True})
-        return not_ready(describe(model.status), name=model.name, ready=False)
+            return json_answer({"name": request.path_params["name"], "ready": True})
+        return not_ready(describe(model.status), name=request.path_params["name"], ready=False)
 
     async def index(self, request: Request) -> Response:
         """`POST /v2/repository/index`: every version of every model and its state."""
@@ -110,7 +114,7 @@ class ModelRoutes:
         only_ready = body.get("ready", False)
         if not isinstance(only_ready, bool):
             raise InvalidInput("the member 'ready' of the body must be true or false")
-        statuses = self._catalog.statuses()
+        statuses = self._seen_by(request).statuses()
         return json_answer([index_entry(s) for s in statuses if s.state == READY or not only_ready])
 
     async def load(self, request: Request) -> Response:
@@ -147,7 +151,12 @@ class ModelRoutes:
 
     def _find(self, request: Request) -> ServedModel:
         params = request.path_params
-        return self._catalog.find(params["name"], params.get("version", ""))
+        return self._seen_by(request).find(params["name"], params.get("version", ""))
+
+    def _seen_by(self, request: Request) -> ModelCatalog:
+        """All models, or those of the one service that the path or the host names."""
+        catalog: ModelCatalog = request.scope.get(SEEN_CATALOG, self._catalog)
+        return catalog
 
     async def _parameters(self, request: Request) -> dict[str, object]:
         body = await read_json_object(request, self._max_body_size)

@@ -53,6 +53,15 @@ def test_a_request_goes_to_its_model_with_its_bytes_untouched(
     assert call.arrived_s == NOW_S
 
 
+def test_a_call_has_its_metadata_as_its_headers(service: InferenceService, catalog: Any) -> None:
+    service.infer(1, request("iris"), None, (("salver-tag", "prev"), ("trace-bin", b"\x00\xff")))
+    call = catalog.two.calls[0]
+    assert call.header(b"salver-tag") == b"prev"
+    assert call.header(b"trace-bin") == b"\x00\xff"
+    assert call.header(b"absent") == b""
+    assert list(call.headers()) == [(b"salver-tag", b"prev"), (b"trace-bin", b"\x00\xff")]
+
+
 @pytest.mark.parametrize(("left_s", "deadline_s"), [(None, 130.0), (0.5, 100.5), (99.0, 130.0)])
 def test_the_nearer_of_timeout_and_client_deadline_holds(
     service: InferenceService, catalog: Any, left_s: float | None, deadline_s: float

@@ -10,6 +10,7 @@ from jsonschema_rs import Draft202012Validator, meta
 from tests.asgi import ask
 from tests.fakes import IRIS, FakeCatalog, FakeModel
 
+from salver.engine.directory import ModelDirectory
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.server.rest.app import build_app
 from salver.server.rest.openapi import openapi_document
@@ -74,7 +75,7 @@ def test_every_schema_is_a_json_schema() -> None:
 
 
 def test_every_route_of_the_app_is_documented_with_its_method() -> None:
-    app: Any = build_app(CATALOG, ServeSettings(), render_metrics=lambda: b"")
+    app: Any = build_app(ModelDirectory(CATALOG), ServeSettings(), render_metrics=lambda: b"")
     documented = {
         (path.replace("{model_name}", "{name}").replace("{model_version}", "{version}"), method)
         for path, item in document()["paths"].items()
@@ -83,7 +84,7 @@ def test_every_route_of_the_app_is_documented_with_its_method() -> None:
     # Documented once per loaded model, under its own name.
     documented |= {("/v2/models/{name}/infer", "post"), ("/v1/models/{name}:predict", "post")}
     documented.add(("/v1/models/{name}:explain", "post"))  # says 501 and is not offered
-    for route in app.routes:
+    for route in app.app.routes:
         for method in route.methods - {"HEAD"}:
             assert (route.path, method.lower()) in documented
 

@@ -1,0 +1,261 @@
+"""This machine as the control loop sees it: revisions that come up, run and end here.
+
+Owns one task for each revision that is on its way, what is seen of each, and the autoscaler's
+clock. What a revision needs to come up is `bring_up.py`'s, what requests go through
+`wiring.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from salver.backends.local.bring_up import BringUp, Report
+from salver.backends.local.model import LocalModel
+from salver.backends.local.scaled import scaled
+from salver.backends.local.wiring import Wiring
+from salver.backends.processes.service import ProcessService
+from salver.backends.remote.model import RemoteModel
+from salver.control.autoscaling import TICK_S
+from salver.control.pods import PodMirror, Replica
+from salver.control.ports import UNSEEN, Observation, Phase, RevisionOrder
+from salver.control.scaler import SAMPLE_S, Autoscaler
+from salver.engine.directory import ModelDirectory
+from salver.engine.queue import Clock
+from salver.errors import SalverError
+from salver.graph.plan import Component, ServiceDesire, TrafficPlan
+
+logger = logging.getLogger("salver.machine")
+
+_LOOK_S = 1.0
+FIRST_RETRY_S = 5.0
+MAX_RETRY_S = 300.0
+"""Between two attempts at a revision that failed to come up: doubled each time, up to this."""
+
+RevisionKey = tuple[str, str]
+Running = LocalModel | ProcessService | RemoteModel
+RemoveModel = Callable[[LocalModel], Coroutine[Any, Any, None]]
+
+
+def _ignore(phase: Phase, detail: str) -> None:
+    """The `Report` of an attempt that nobody needs to follow."""
+
+
+class _Revision:
+    """One revision: its order, how far it has come, its model once there is one."""
+
+    def __init__(self, order: RevisionOrder) -> None:
+        self.order = order
+        self.phase = Phase.PENDING
+        self.detail = ""
+        self.model: Running | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def report(self, phase: Phase, detail: str) -> None:
+        self.phase, self.detail = phase, detail
+
+
+class LocalMachine:
+    """Implements the control loop's `Machine`."""
+
+    def __init__(
+        self,
+        bring_up: BringUp,
+        directory: ModelDirectory,
+        wiring: Wiring,
+        *,
+        remove_model: RemoveModel,
+        url_of: Callable[[str, str], str],
+        on_change: Callable[[str, str], None],
+        pods: PodMirror,
+        clock: Clock,
+    ) -> None:
+        self._bring_up = bring_up
+        self._directory = directory
+        self._wiring = wiring
+        self._remove_model = remove_model
+        self._url_of = url_of
+        self._on_change = on_change
+        self._pods = pods
+        self._clock = clock
+        self._revisions: dict[RevisionKey, _Revision] = {}
+        self._exposed: dict[RevisionKey, tuple[ServiceDesire, Mapping[Component, TrafficPlan]]] = {}
+        self._autoscaler = Autoscaler()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    # The control loop's port.
+
+    def start(self, order: RevisionOrder) -> None:
+        key = (order.namespace, order.name)
+        if key in self._revisions or self._is_closed:
+            return
+        revision = self._revisions[key] = _Revision(order)
+        revision.task = self._spawn(self._come_up(key, revision))
+
+    def retire(self, namespace: str, name: str) -> None:
+        revision = self._revisions.pop((namespace, name), None)
+        if revision is None:
+            return
+        self._autoscaler.unwatch(f"{namespace}/{name}")
+        if revision.task is not None:
+            revision.task.cancel()
+        if revision.model is not None:
+            self._spawn(self._end(revision.model))
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        revision = self._revisions.get((namespace, name))
+        if revision is None:
+            return UNSEEN
+        model = revision.model
+        if model is None:
+            return Observation(revision.phase, revision.detail)
+        if isinstance(model, RemoteModel):
+            count = len(model.endpoints)
+            return Observation(revision.phase, revision.detail, count, count)
+        wanted, ready = model.wanted_replicas, model.ready_replicas
+        return Observation(revision.phase, revision.detail, ready, wanted)
+
+    def expose(
+        self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan], address: str
+    ) -> None:
+        models = {
+            name: revision.model
+            for (namespace, name), revision in self._revisions.items()
+            if namespace == desire.namespace and revision.model is not None
+        }
+        self._directory.expose(self._wiring.entry(desire, traffic, models))
+        self._note_reachable(desire, traffic)
+
+    def withdraw(self, namespace: str, name: str) -> None:
+        self._directory.withdraw(namespace, name)
+
+    def _note_reachable(
+        self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan]
+    ) -> None:
+        """Tells the autoscaler which revisions requests can get to."""
+        reached = {
+            name
+            for plan in traffic.values()
+            for name in (*(target.revision for target in plan.targets), plan.shadow)
+        }
+        for (namespace, name), revision in self._revisions.items():
+            if (namespace, revision.order.service) == (desire.namespace, desire.name):
+                self._autoscaler.set_reachable(f"{namespace}/{name}", name in reached)
+
+    def replicas(self) -> list[Replica]:
+        """Every replica of every revision, those on their way included."""
+        found: list[Replica] = []
+        for (namespace, name), revision in self._revisions.items():
+            order, model = revision.order, revision.model
+            base = Replica(
+                namespace, order.service, order.component, name, "pending", False, revision.detail
+            )
+            if model is None:
+                if revision.phase is not Phase.FAILED:
+                    found.append(base)
+                continue
+            if isinstance(model, RemoteModel):
+                continue
+            found += [
+                msgspec.structs.replace(base, id=str(pid), is_ready=True, detail="")
+                for pid in model.pids
+            ]
+        return found
+
+    # Comings and goings.
+
+    async def _come_up(self, key: RevisionKey, revision: _Revision) -> None:
+        order = revision.order
+        url = f"{self._url_of(order.namespace, f'{order.service}-predictor')}"
+
+        def report(phase: Phase, detail: str) -> None:
+            is_news = phase is not revision.phase
+            revision.report(phase, detail)
+            if is_news:
+                self._on_change(order.namespace, order.service)
+
+        failures = 0
+        while not await self._has_come_up(key, revision, url, report):
+            self._on_change(order.namespace, order.service)
+            # What was not there may be put there: try again, later each time.
+            await asyncio.sleep(min(MAX_RETRY_S, FIRST_RETRY_S * 2.0**failures))
+            failures += 1
+            # Until it is better than failed, it stays failed: no flapping in the status.
+            report = _ignore
+        if self._revisions.get(key) is not revision:
+            assert revision.model is not None
+            await self._end(revision.model)
+            return
+        self._watch(key, revision)
+        self._on_change(order.namespace, order.service)
+
+    async def _has_come_up(
+        self, key: RevisionKey, revision: _Revision, predictor_url: str, report: Report
+    ) -> bool:
+        """One attempt; what went wrong is in the revision."""
+        try:
+            revision.model = await self._bring_up.bring_up(revision.order, predictor_url, report)
+        except SalverError as error:
+            if str(error) != revision.detail:
+                logger.warning("revision %s/%s failed: %s", *key, error)
+            revision.report(Phase.FAILED, str(error))
+            return False
+        except Exception as error:
+            logger.exception("revision %s/%s failed", *key)
+            revision.report(Phase.FAILED, f"{type(error).__name__}: {error}")
+            return False
+        revision.report(Phase.READY, "")
+        return True
+
+    def _watch(self, key: RevisionKey, revision: _Revision) -> None:
+        model = revision.model
+        if model is None or isinstance(model, RemoteModel):
+            return
+        label = f"{key[0]}/{key[1]}"
+        policy = revision.order.plan.scaling
+        self._autoscaler.watch(label, policy, scaled(model, policy), self._clock())
+
+    async def _end(self, model: Running) -> None:
+        if isinstance(model, LocalModel):
+            await self._remove_model(model)
+        elif isinstance(model, ProcessService):
+            await model.close()
+        else:
+            model.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def run(self) -> None:
+        """Keeps the autoscaler's time, and the Pods up to date, until cancelled."""
+        next_tick_s = next_look_s = self._clock()
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            if self._clock() >= next_look_s:
+                next_look_s = self._clock() + _LOOK_S
+                self._pods.show(self.replicas())
+            now_s = self._clock()
+            self._autoscaler.sample(now_s)
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + TICK_S
+                self._autoscaler.tick(now_s)
+
+    async def close(self) -> None:
+        """Ends what runs outside of the catalog's own workers."""
+        self._is_closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        ends = [
+            self._end(revision.model)
+            for revision in self._revisions.values()
+            if isinstance(revision.model, (ProcessService, RemoteModel))
+        ]
+        await asyncio.gather(*ends, return_exceptions=True)

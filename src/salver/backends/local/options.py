@@ -1,0 +1,70 @@
+"""How one model is to be run on this machine: how many workers, and within which limits.
+
+A value only. Where it comes from (the command line, a manifest) is the caller's; what is
+done with it is `model.py`'s.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from salver.artifacts.layout import ModelTarget
+from salver.backends.local.worker_messages import LoadOrder
+from salver.engine.batching import BatchLimits
+
+_DEFAULT_MAX_REQUESTS = 128
+
+
+class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's workers and limits. Times in seconds, sizes in bytes."""
+
+    replicas: int = 1
+    """Workers to begin with; 0 begins in standby, and the first request starts one."""
+    concurrency: int = 0
+    """Most requests that one worker has at a time (`containerConcurrency`); 0: no such limit."""
+    max_batch_rows: int = 0
+    """Most rows predicted together; 0: what suits the model."""
+    max_batch_delay_s: float = 0.0
+    max_queued: int = 2048
+    threads: int = 1
+    memory_bytes: int = 0
+    """What one worker may take; 0: no limit."""
+    request_timeout_s: float = 30.0
+    """The server's time limit, which the listeners give to every request."""
+    timeout_s: float = 0.0
+    """The model's own time limit for a request; 0: the server's."""
+    load_timeout_s: float = 300.0
+    drain_timeout_s: float = 30.0
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment variables set in the worker before it loads the model."""
+    max_body_bytes: int = 64 << 20
+    log_format: str = "text"
+    log_level: str = "info"
+
+
+def batch_limits(options: ModelOptions) -> BatchLimits:
+    """How much the queue sends to a worker at once."""
+    most = options.max_batch_rows or _DEFAULT_MAX_REQUESTS
+    return BatchLimits(
+        max_requests=min(most, options.concurrency) if options.concurrency else most,
+        max_delay_s=options.max_batch_delay_s,
+    )
+
+
+def load_order(target: ModelTarget, options: ModelOptions) -> LoadOrder:
+    """What a worker is told for this artifact."""
+    return LoadOrder(
+        name=target.name,
+        version=target.version,
+        path=str(target.path),
+        runtime=target.runtime,
+        attribute=target.attribute,
+        threads=options.threads,
+        max_rows=options.max_batch_rows,
+        batch_requested=options.max_batch_rows > 1,
+        memory_bytes=options.memory_bytes,
+        max_body_bytes=options.max_body_bytes,
+        log_format=options.log_format,
+        log_level=options.log_level,
+        env=dict(options.env),
+    )

@@ -1,0 +1,1 @@
+"""Commands and containers of this machine as supervised processes behind HTTP."""

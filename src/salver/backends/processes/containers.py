@@ -1,0 +1,116 @@
+"""A container as a foreign process: the OCI runtime's command line. Pure but for `find_engine`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from salver.backends.processes.arguments import MOUNT_PATH, expand_variables
+from salver.backends.processes.process import Launch
+from salver.errors import LoadFailed
+from salver.graph.plan import ContainerRunner
+
+_PROGRAMS = ("podman", "docker", "nerdctl")
+FLAGS_VARIABLE = "SALVER_CONTAINER_FLAGS"
+ENGINE_VARIABLE = "SALVER_CONTAINER_ENGINE"
+
+
+class ContainerEngine(msgspec.Struct, frozen=True):
+    """The program that runs containers, and what a machine needs it to be told.
+
+    `run_flags` go behind `run`. With `--network host` among them the container shares the
+    machine's ports, and is told in `PORT` which one is its own.
+    """
+
+    program: str
+    flags: tuple[str, ...] = ()
+    run_flags: tuple[str, ...] = ()
+
+    @property
+    def shares_network(self) -> bool:
+        flags = (*self.flags, *self.run_flags)
+        follows = itertools.pairwise(flags)
+        return any(each in ("--network=host", "--net=host") for each in flags) or any(
+            pair in (("--network", "host"), ("--net", "host")) for pair in follows
+        )
+
+
+def find_engine(env: Mapping[str, str] = os.environ) -> ContainerEngine | None:
+    """The OCI runtime of this machine: the one named, else podman, docker or nerdctl."""
+    named = env.get(ENGINE_VARIABLE, "")
+    flags = tuple(env.get(FLAGS_VARIABLE, "").split())
+    split = flags.index("--") if "--" in flags else 0
+    before, behind = flags[:split], flags[split + 1 :] if split else flags
+    for program in (named,) if named else _PROGRAMS:
+        path = shutil.which(program, path=env.get("PATH"))
+        if path is not None:
+            return ContainerEngine(path, before, behind)
+    return None
+
+
+def no_engine(image: str) -> LoadFailed:
+    """What to tell a user who has none."""
+    return LoadFailed(
+        f"the container image '{image}' needs an OCI runtime, and this machine has none "
+        f"({', '.join(_PROGRAMS)}): install podman, or give the container a 'command' that runs "
+        "without it"
+    )
+
+
+def container_launch(
+    engine: ContainerEngine,
+    runner: ContainerRunner,
+    *,
+    container: str,
+    name: str,
+    port: int,
+    model_path: str,
+    env: Mapping[str, str],
+) -> Launch:
+    """The container as a process in the foreground. `port` is the machine's.
+
+    `env` is that of the engine itself; the container gets only what the runner gives it.
+    """
+    inner_port = port if engine.shares_network else runner.port
+    given = _container_env(runner, name, inner_port)
+    command = [engine.program, *engine.flags, "run", "--rm", "--name", container]
+    command += ["--pull", "missing", *engine.run_flags]
+    if not engine.shares_network:
+        command += ["--publish", f"127.0.0.1:{port}:{runner.port}"]
+    if model_path:
+        command += ["--volume", f"{model_path}:{MOUNT_PATH}:ro"]
+    for key, value in given.items():
+        command += ["--env", f"{key}={value}"]
+    if runner.working_dir:
+        command += ["--workdir", runner.working_dir]
+    # A pod's `command` replaces the image's entry point; its further words are arguments.
+    if runner.command:
+        command += ["--entrypoint", runner.command[0]]
+    command.append(runner.image)
+    words = (*runner.command[1:], *runner.args)
+    command += [expand_variables(each, given) for each in words]
+    # Only podman waits before it kills.
+    at_once = ("--time", "0") if "podman" in engine.program else ()
+    after = (engine.program, *engine.flags, "rm", "--force", *at_once, container)
+    return Launch(tuple(command), dict(env), port, after=after)
+
+
+def _container_env(runner: ContainerRunner, name: str, port: int) -> dict[str, str]:
+    given = {"PORT": str(port), "MODEL_NAME": name}
+    if runner.uri:
+        given["STORAGE_URI"] = runner.uri
+        given["MODEL_DIR"] = MOUNT_PATH
+    for key, value in runner.env:
+        given[key] = expand_variables(value, given)
+    given["PORT"] = str(port)
+    return given
+
+
+def container_name(parts: Sequence[str]) -> str:
+    """A name that engines take: letters, digits, dots, dashes."""
+    joined = "-".join(part for part in parts if part)
+    return "salver-" + "".join(c if c.isalnum() or c in ".-" else "-" for c in joined)

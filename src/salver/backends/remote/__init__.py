@@ -1,0 +1,1 @@
+"""Services that run elsewhere, asked over HTTP/1.1."""

@@ -1,0 +1,1 @@
+"""Where the events of a payload log go: HTTP, JSON lines, Parquet."""

@@ -1,0 +1,1 @@
+"""What survives the process: the store of declared resources, in one SQLite file."""

@@ -1,0 +1,190 @@
+"""The one composition root: builds the parts and wires them to each other.
+
+Order matters for the start: fork servers go first, since their imports take longest; the
+listeners open while they import; then models load, and only then is anything ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+from salver.artifacts.layout import ModelTarget, discover
+from salver.backends.local.catalog import LocalCatalog
+from salver.bootstrap.control_plane import ControlPlane
+from salver.bootstrap.listeners import span_sink, start_grpc, start_http
+from salver.control.resources import JsonObject
+from salver.engine.directory import ModelDirectory
+from salver.errors import LoadFailed, StartupError
+from salver.settings import ServeSettings
+from salver.telemetry import logs
+from salver.telemetry.registry import Registry
+
+logger = logging.getLogger("salver.server")
+
+_SPAN_FLUSH_S = 5.0
+
+Announce = Callable[["Running"], None]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that is up, for whoever announces it. `grpc_port` is -1 if gRPC is off."""
+
+    catalog: LocalCatalog
+    settings: ServeSettings
+    http_port: int
+    grpc_port: int
+
+
+def serve(
+    targets: Sequence[str],
+    settings: ServeSettings,
+    announce: Announce,
+    manifests: Sequence[JsonObject] = (),
+) -> int:
+    """Serves the targets until told to stop (SIGINT, SIGTERM); returns the exit code.
+
+    `manifests` are resources to apply at the start. With manifests, or without targets, what is
+    declared is kept in the state directory; else it ends with the process.
+
+    Raises `ArtifactError` and `StartupError` before anything is served, and `LoadFailed` if
+    not a single model loads.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+
+    def find_targets() -> list[ModelTarget]:
+        return find_models(targets, settings)
+
+    found = find_targets()
+    registry = Registry()
+    catalog = LocalCatalog(find_targets, settings, registry)
+    try:
+        catalog.prepare(found)
+        server = _Server(catalog, settings, registry, found, manifests)
+        return uvloop.run(server.run(announce))
+    finally:
+        catalog.close()
+
+
+def find_models(targets: Sequence[str], settings: ServeSettings) -> list[ModelTarget]:
+    """The models of all targets. Raises `ArtifactError`, also if two claim one name."""
+    found: dict[tuple[str, str], ModelTarget] = {}
+    for text in targets:
+        reads = not settings.memory_budget
+        for target in discover(text, settings.name, settings.runtime, reads=reads):
+            key = (target.name, target.version)
+            if key in found:
+                raise StartupError(
+                    f"{target.path} and {found[key].path} are both called '{target.name}': "
+                    "rename one of them"
+                )
+            found[key] = target
+    return list(found.values())
+
+
+class _Server:
+    """One run: what it is made of, in the order in which it starts and ends."""
+
+    def __init__(
+        self,
+        catalog: LocalCatalog,
+        settings: ServeSettings,
+        registry: Registry,
+        found: Sequence[ModelTarget],
+        manifests: Sequence[JsonObject],
+    ) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._registry = registry
+        self._found = found
+        self._manifests = manifests
+        self._directory = ModelDirectory(catalog)
+
+    async def run(self, announce: Announce) -> int:
+        """Until a signal comes; returns the exit code."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, _stop_or_exit, stop)
+        self._catalog.start_checks()
+        control = ControlPlane(
+            self._catalog,
+            self._directory,
+            self._settings,
+            self._registry,
+            is_kept=bool(self._manifests) or not self._found,
+        )
+        try:
+            await self._run(control, announce, stop)
+        finally:
+            await control.close()
+        return 0
+
+    async def _run(self, control: ControlPlane, announce: Announce, stop: asyncio.Event) -> None:
+        catalog, settings = self._catalog, self._settings
+        loop = asyncio.get_running_loop()
+        spans = span_sink(settings)
+        http = await start_http(
+            catalog, self._directory, settings, self._registry, spans, control.routes()
+        )
+        grpc = await start_grpc(self._directory, settings, self._registry)
+        control.start(base_url(settings, http.port))
+        for ref, outcome in control.apply(self._manifests):
+            logger.info("%s %s/%s %s", ref.plural, ref.namespace, ref.name, outcome)
+        stopping = loop.create_task(stop.wait())
+        loading = loop.create_task(_load(catalog, self._found))
+        await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            loading.result()
+            ports = (http.port, grpc.port if grpc is not None else -1)
+            announce(Running(catalog, settings, *ports))
+            await stopping
+        loading.cancel()
+        logger.info("draining: no new requests, open ones have %g s", settings.drain_timeout)
+        drain_started_s = time.monotonic()
+        drains: list[Any] = [http.drain(settings.drain_timeout)]
+        if grpc is not None:
+            drains.append(grpc.drain(settings.drain_timeout))
+        await asyncio.gather(catalog.drain(settings.drain_timeout), *drains)
+        if grpc is not None:
+            await grpc.stop()
+        if spans is not None:
+            await loop.run_in_executor(None, spans.close, _SPAN_FLUSH_S)
+        logger.info("stopped after %.1f s", time.monotonic() - drain_started_s)
+
+
+def base_url(settings: ServeSettings, port: int) -> str:
+    """Where this machine's callers reach the server."""
+    scheme = "https" if settings.tls_cert else "http"
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(
+        settings.host, settings.host
+    )
+    return f"{scheme}://{host}:{port}"
+
+
+def _stop_or_exit(stop: asyncio.Event) -> None:
+    """The first signal drains, the second one does not wait for it."""
+    if stop.is_set():
+        os._exit(130)
+    stop.set()
+
+
+async def _load(catalog: LocalCatalog, found: Sequence[ModelTarget]) -> None:
+    """Loads all models; some may fail as long as one is served."""
+    try:
+        await catalog.load_all(found)
+    except LoadFailed:
+        failed = [status for status in catalog.statuses() if status.state != "READY"]
+        if len(failed) == len(catalog.statuses()):
+            raise
+        for status in failed:
+            logger.error("model '%s' could not be loaded: %s", status.name, status.reason)

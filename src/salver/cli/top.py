@@ -1,0 +1,116 @@
+"""`salver top`: load, latency, memory and CPU, from two looks at `/metrics`."""
+
+from __future__ import annotations
+
+import argparse
+
+from salver.cli import samples
+from salver.cli.ages import duration
+from salver.cli.samples import ModelLoad, ProcessLoad, Scrape
+from salver.cli.session import Session
+from salver.cli.terminal import columns, is_terminal
+from salver.errors import CommandFailed
+
+USAGE = "[models | processes] [NAME...] [options]"
+DESCRIPTION = """\
+Shows what models do now: requests and errors a second, latency, requests that wait, rows in
+a batch, memory and CPU (1000m is one core).
+"""
+EXAMPLES = """\
+examples:
+  salver top
+  salver top models iris --interval 5s
+  salver top processes -w
+"""
+
+_MODEL_HEADER = [
+    *("MODEL", "VERSIONS", "REQ/S", "ERR/S", "P50", "P99"),
+    *("QUEUE", "BATCH", "MEMORY", "CPU"),
+]
+_PROCESS_HEADER = ["PROCESS", "ROLE", "CPU", "MEMORY"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `salver top`."""
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help="models (the default) or processes, and their names"
+    )
+    parser.add_argument(
+        "--interval",
+        default="1s",
+        metavar="DURATION",
+        help="time between the two looks (default: 1s)",
+    )
+    parser.add_argument("-w", "--watch", action="store_true", help="go on")
+    parser.add_argument("--no-headers", action="store_true", help="leave out the column names")
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    """Prints one table; with `-w`, one after another until it is interrupted."""
+    what, names = "models", list(arguments.what)
+    if names and names[0].rstrip("s") in ("model", "process", "processe"):
+        what = "models" if names.pop(0).startswith("m") else "processes"
+    interval_s = duration(arguments.interval, "--interval")
+    if interval_s <= 0:
+        raise CommandFailed("--interval: must be more than 0; give such as 1s")
+    before, before_s = _scrape(session)
+    while True:
+        session.sleep(interval_s)
+        after, after_s = _scrape(session)
+        lines = _lines(what, names, before, after, max(after_s - before_s, 1e-6))
+        if arguments.watch and is_terminal(session.out):
+            session.out.write("\x1b[H\x1b[2J")
+        session.say(*(lines[1:] if arguments.no_headers else lines))
+        if not arguments.watch:
+            return 0
+        before, before_s = after, after_s
+
+
+def _scrape(session: Session) -> tuple[Scrape, float]:
+    answer = session.client.send("GET", "/metrics", accept="text/plain")
+    return Scrape(answer.body.decode("utf-8", "replace")), session.clock()
+
+
+def _lines(what: str, names: list[str], before: Scrape, after: Scrape, seconds: float) -> list[str]:
+    if what == "processes":
+        processes = samples.process_loads(before, after, seconds)
+        return process_lines([each for each in processes if not names or each.process in names])
+    models = samples.model_loads(before, after, seconds)
+    unknown = set(names) - {each.model for each in models}
+    if unknown:
+        raise CommandFailed(f"top: the server has no model '{min(unknown)}'; see salver top")
+    return model_lines([each for each in models if not names or each.model in names])
+
+
+def model_lines(loads: list[ModelLoad]) -> list[str]:
+    """The table of models."""
+    rows = [
+        [
+            load.model,
+            str(load.versions),
+            samples.count_text(load.requests_per_s),
+            samples.count_text(load.errors_per_s),
+            samples.latency_text(load.p50_s),
+            samples.latency_text(load.p99_s),
+            f"{load.queued:.0f}",
+            samples.count_text(load.batch_rows),
+            samples.bytes_text(load.memory_bytes),
+            samples.cores_text(load.cpu_cores),
+        ]
+        for load in loads
+    ]
+    return columns([_MODEL_HEADER, *rows], right=frozenset(range(1, 10)))
+
+
+def process_lines(loads: list[ProcessLoad]) -> list[str]:
+    """The table of processes."""
+    rows = [
+        [
+            load.process,
+            load.role,
+            samples.cores_text(load.cpu_cores),
+            samples.bytes_text(load.memory_bytes),
+        ]
+        for load in loads
+    ]
+    return columns([_PROCESS_HEADER, *rows], right=frozenset({2, 3}))

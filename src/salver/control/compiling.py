@@ -1,0 +1,50 @@
+"""Compiles stored objects with what else is in the store: the runtimes that may serve them."""
+
+from __future__ import annotations
+
+from salver.control.resources import JsonObject, ResourceStore
+from salver.errors import ManifestError
+from salver.graph.builtin_runtimes import builtin_runtimes
+from salver.graph.compile import compile_inference_service
+from salver.graph.plan import ServiceDesire
+from salver.graph.pooled import PooledPlan, compile_predictor, compile_trained_model
+from salver.graph.selection import Runtime
+from salver.spec.kinds import KSERVE
+from salver.spec.kserve import InferenceService, TrainedModel
+from salver.spec.modelmesh import Predictor
+from salver.spec.read import parse_object
+
+
+class ObjectCompiler:
+    """Makes the plan of an InferenceService as it is stored."""
+
+    def __init__(self, store: ResourceStore) -> None:
+        self._store = store
+
+    def __call__(self, obj: JsonObject) -> ServiceDesire:
+        """Raises `PlanError` for what cannot be carried out, `ManifestError` for what is wrong."""
+        parsed = parse_object(obj)
+        if not isinstance(parsed.resource, InferenceService):
+            raise ManifestError([str(problem) for problem in parsed.problems])
+        return compile_inference_service(parsed.resource, self._runtimes())
+
+    def pooled(self, obj: JsonObject) -> PooledPlan:
+        """The plan of a TrainedModel or ModelMesh Predictor. Raises as `__call__` does."""
+        parsed = parse_object(obj)
+        if isinstance(parsed.resource, TrainedModel):
+            return compile_trained_model(parsed.resource)
+        if isinstance(parsed.resource, Predictor):
+            return compile_predictor(parsed.resource, self._runtimes())
+        raise ManifestError([str(problem) for problem in parsed.problems])
+
+    def _runtimes(self) -> tuple[Runtime, ...]:
+        """Those applied, which hide built-in ones of their name, and the built-in ones."""
+        applied: list[Runtime] = []
+        for plural in ("servingruntimes", "clusterservingruntimes"):
+            for obj in self._store.list(KSERVE, plural)[0]:
+                resource = parse_object(obj).resource
+                if resource is not None:
+                    applied.append(resource)
+        hidden = {each.metadata.name for each in applied if each.kind == "ClusterServingRuntime"}
+        built_in = (each for each in builtin_runtimes() if each.metadata.name not in hidden)
+        return (*applied, *built_in)

@@ -1,0 +1,77 @@
+"""What the control loop may ask of a backend: revisions to run, services to expose.
+
+A machine is told what it should run and says what it sees; it decides nothing about
+traffic. Calls return at once, work goes on behind them, and changes are announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Protocol
+
+import msgspec
+
+from salver.graph.plan import Component, ComponentPlan, ServiceDesire, TrafficPlan
+
+
+class Phase(Enum):
+    """How far a revision has come on its machine."""
+
+    UNKNOWN = "Unknown"
+    PENDING = "Pending"
+    DOWNLOADING = "Downloading"
+    BUILDING = "BuildingEnvironment"
+    LOADING = "Loading"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+class RevisionOrder(msgspec.Struct, frozen=True):
+    """One revision that is to run: whose it is, and its plan."""
+
+    name: str
+    namespace: str
+    service: str
+    number: int
+    plan: ComponentPlan
+
+    @property
+    def component(self) -> Component:
+        """Which component of the service it is a revision of."""
+        return self.plan.component
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """What a machine sees of one revision. `detail`: progress, or the reason of a failure."""
+
+    phase: Phase
+    detail: str = ""
+    replicas: int = 0
+    wanted_replicas: int = 0
+    failed_replicas: int = 0
+    notes: tuple[str, ...] = ()
+
+
+UNSEEN = Observation(Phase.UNKNOWN)
+
+
+class Machine(Protocol):
+    """Runs revisions. Revisions are known by (namespace, name)."""
+
+    def start(self, order: RevisionOrder) -> None:
+        """Brings the revision up; does nothing if it is up or on its way."""
+
+    def retire(self, namespace: str, name: str) -> None:
+        """Ends the revision once its requests are answered."""
+
+    def observe(self, namespace: str, name: str) -> Observation:
+        """What is seen of it now; `UNSEEN` if it was never started."""
+
+    def expose(
+        self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan], address: str
+    ) -> None:
+        """Routes the service's requests by this traffic, from the next request on."""
+
+    def withdraw(self, namespace: str, name: str) -> None:
+        """The service has no address any more."""

@@ -1,0 +1,103 @@
+"""From TrainedModels and ModelMesh Predictors to models of the shared pool. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from salver.graph.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graph.plan import ModelRunner
+from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.spec.kserve import ModelFormat, TrainedModel
+from salver.spec.modelmesh import Predictor, PredictorStorage
+
+MIN_COPIES = "salver.dev/min-copies"
+MAX_COPIES = "salver.dev/max-copies"
+"""Annotations: how many workers a pooled model has at least and at most."""
+
+
+class PooledPlan(msgspec.Struct, frozen=True):
+    """One model of the pool: known at once, fetched and loaded on its first request."""
+
+    namespace: str
+    name: str
+    runner: ModelRunner
+    min_copies: int = 0
+    max_copies: int = 1
+
+
+def compile_trained_model(model: TrainedModel) -> PooledPlan:
+    """Raises `PlanError`."""
+    spec = model.spec.model
+    return _plan(
+        model,
+        ModelRunner(
+            uri=spec.storage_uri, runtime=_local(spec.framework), format=spec.framework.lower()
+        ),
+    )
+
+
+def compile_predictor(predictor: Predictor, runtimes: Sequence[Runtime]) -> PooledPlan:
+    """Raises `PlanError`."""
+    spec = predictor.spec
+    if spec.runtime is not None:
+        wanted = ModelFormat(name=spec.model_type.name, version=spec.model_type.version)
+        namespace = predictor.metadata.namespace or "default"
+        select_runtime(
+            Wanted(wanted, spec.protocol_version or "v2", namespace, spec.runtime.name), runtimes
+        )
+    runner = ModelRunner(uri="", runtime=_local(spec.model_type.name), format=spec.model_type.name)
+    return _plan(predictor, _placed(runner, spec.path, spec.storage))
+
+
+def _placed(runner: ModelRunner, path: str, storage: PredictorStorage | None) -> ModelRunner:
+    """The runner with the model's place: a claim, an entry of the storage secret, or a path."""
+    path = (storage.path if storage is not None and storage.path else path).lstrip("/")
+    if storage is None:
+        return msgspec.structs.replace(runner, uri=path)
+    if storage.persistent_volume_claim is not None:
+        claim = storage.persistent_volume_claim.claim_name
+        return msgspec.structs.replace(runner, uri=f"pvc://{claim}/{path}")
+    parameters = dict(storage.parameters)
+    key = storage.key or "default"
+    if storage.s3 is not None:
+        key = storage.s3.secret_key
+        if storage.s3.bucket:
+            parameters["bucket"] = storage.s3.bucket
+    return msgspec.structs.replace(
+        runner,
+        uri=path,
+        storage_key=key,
+        storage_parameters=tuple(sorted(parameters.items())),
+    )
+
+
+def _plan(resource: Any, runner: ModelRunner) -> PooledPlan:
+    metadata = resource.metadata
+    return PooledPlan(
+        metadata.namespace or "default",
+        metadata.name,
+        runner,
+        min_copies=_count(metadata.annotations, MIN_COPIES, 0),
+        max_copies=_count(metadata.annotations, MAX_COPIES, 1),
+    )
+
+
+def _count(annotations: dict[str, str], name: str, default: int) -> int:
+    text = annotations.get(name, str(default))
+    if not text.isdigit():
+        raise PlanError("InvalidPredictorSpec", f"annotation {name} is '{text}': write a number")
+    return int(text)
+
+
+def _local(format_name: str) -> str:
+    runtime = LOCAL_RUNTIMES.get(format_name.lower())
+    if runtime is None:
+        raise PlanError(
+            "NoSupportingRuntime",
+            f"no runtime of this machine serves format '{format_name}': there are "
+            f"{', '.join(sorted(LOCAL_RUNTIMES))}",
+        )
+    return runtime

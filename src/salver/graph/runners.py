@@ -1,0 +1,281 @@
+"""What runs a component on this machine: a worker, a process, a container. Pure.
+
+A model gets a worker of Salver's own if its runtime is built in or its image is a known
+server's; any other image runs as a container, and what names a command as that command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from salver.graph.builtin_runtimes import LOCAL_RUNTIMES, known_server
+from salver.graph.plan import (
+    CommandRunner,
+    Component,
+    ContainerRunner,
+    EnvReference,
+    ModelRunner,
+    Runner,
+    WireProtocol,
+)
+from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.spec.kserve import (
+    ComponentExtensionSpec,
+    InferenceService,
+    ModelFormat,
+    ModelSpec,
+    PredictorExtensionSpec,
+    PredictorSpec,
+)
+from salver.spec.pods import Container
+
+_MAIN_CONTAINER = "kserve-container"
+_WIRE: Mapping[str, WireProtocol] = {"v1": "v1", "v2": "v2", "grpc-v2": "grpc-v2"}
+_LEGACY_FORMATS = (
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "onnx",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "huggingface",
+    "pmml",
+    "paddle",
+)
+
+
+class RunnerChooser:
+    """Chooses for the components of one service."""
+
+    def __init__(self, service: InferenceService, runtimes: Sequence[Runtime]) -> None:
+        self._service = service
+        self._runtimes = runtimes
+
+    def of_model(self, spec: PredictorSpec, model: ModelSpec) -> Runner:
+        """The runner of a model of a named format. Raises `PlanError`."""
+        runtime = select_runtime(
+            Wanted(
+                model.model_format,
+                model.protocol_version or "v1",
+                self._service.metadata.namespace or "default",
+                model.runtime or "",
+            ),
+            self._runtimes,
+        )
+        container = _main_container(runtime.spec.containers)
+        local = self._local_runtime(runtime, container, model.model_format.name)
+        if local is None:
+            assert container is not None
+            return self._runtime_container(spec, model, container)
+        storage = model.storage
+        return ModelRunner(
+            uri=_uri_of(model),
+            runtime=local,
+            format=model.model_format.name,
+            runtime_version=model.runtime_version or "",
+            env=_env(container, model),
+            env_from=_env_from(container, model),
+            storage_key=(storage.key or "default") if storage is not None else "",
+            storage_parameters=tuple(sorted(storage.parameters.items())) if storage else (),
+            service_account=spec.service_account_name or spec.service_account,
+            content_type=dict(_env(container, model)).get("CONTENT_TYPE", ""),
+        )
+
+    def _local_runtime(
+        self, runtime: Runtime, container: Container | None, format_name: str
+    ) -> str | None:
+        """The salver runtime that stands in for the serving runtime; None: run its container."""
+        is_built_in = "salver.dev/built-in" in runtime.metadata.labels
+        stands_in = container is None or known_server(container.image) is not None
+        if not is_built_in and not stands_in:
+            return None
+        if format_name not in LOCAL_RUNTIMES:
+            raise PlanError(
+                "NoSupportingRuntime",
+                f"runtime '{runtime.metadata.name}' serves format '{format_name}', but this "
+                f"machine's workers serve {', '.join(sorted(LOCAL_RUNTIMES))} only",
+            )
+        return LOCAL_RUNTIMES[format_name]
+
+    def _runtime_container(
+        self, spec: PredictorSpec, model: ModelSpec, container: Container
+    ) -> Runner:
+        """A serving runtime's own container, with what the model overrides."""
+        merged = msgspec.structs.replace(
+            container,
+            image=model.image or container.image,
+            command=model.command or container.command,
+            args=tuple(_templated(each, self._service, model) for each in container.args)
+            + model.args,
+            env=(*container.env, *model.env),
+            env_from=(*container.env_from, *model.env_from),
+        )
+        return self._runner_of(
+            merged,
+            uri=_uri_of(model),
+            account=spec.service_account_name,
+            protocol=model.protocol_version or "v1",
+        )
+
+    def of_container(self, spec: ComponentExtensionSpec, component: Component) -> Runner:
+        """The runner of the component's main container. Raises `PlanError`."""
+        container = _main_container(spec.containers)
+        assert container is not None, "the caller has seen that there is one"
+        environment = dict(_env(container))
+        uri = environment.get("STORAGE_URI", "")
+        uris = getattr(spec, "storage_uris", ())
+        if not uri and uris:
+            uri = uris[0].uri
+        served = known_server(container.image) if container.image else None
+        if component == "predictor" and served is not None and not container.command and uri:
+            return ModelRunner(
+                uri=uri,
+                runtime=LOCAL_RUNTIMES.get(served, ""),
+                format=served,
+                env=tuple(sorted(environment.items())),
+                env_from=_env_from(container),
+                service_account=spec.service_account_name,
+            )
+        return self._runner_of(
+            container,
+            uri=uri,
+            account=spec.service_account_name,
+            protocol="v2" if environment.get("PROTOCOL") == "v2" else "v1",
+        )
+
+    def _runner_of(self, container: Container, *, uri: str, account: str, protocol: str) -> Runner:
+        path = ""
+        if container.readiness_probe is not None and container.readiness_probe.http_get is not None:
+            path = container.readiness_probe.http_get.path
+        wire = _WIRE.get(protocol, "http")
+        if container.command:
+            return CommandRunner(
+                command=(*container.command, *container.args),
+                protocol=wire,
+                env=_env(container),
+                env_from=_env_from(container),
+                working_dir=container.working_dir,
+                uri=uri,
+                container=container.image,
+                service_account=account,
+                readiness_path=path,
+            )
+        if not container.image:
+            raise PlanError(
+                "InvalidPredictorSpec",
+                f"container '{container.name}' has neither a command nor an image: name one",
+            )
+        return ContainerRunner(
+            image=container.image,
+            args=container.args,
+            env=_env(container),
+            env_from=_env_from(container),
+            protocol=wire,
+            port=container.ports[0].container_port if container.ports else 8080,
+            uri=uri,
+            working_dir=container.working_dir,
+            service_account=account,
+            readiness_path=path,
+        )
+
+    def of_class(self, spec: ComponentExtensionSpec, value: str, runtime: str) -> ModelRunner:
+        """The runner of a Python class, `value` being `file.py:Class` or a URI of one."""
+        path, colon, attribute = value.rpartition(":")
+        if not colon or not attribute.isidentifier():
+            path, attribute = value, ""
+        container = _main_container(spec.containers)
+        return ModelRunner(
+            uri=path,
+            runtime=runtime,
+            attribute=attribute,
+            format="python",
+            env=_env(container),
+            env_from=_env_from(container),
+            service_account=spec.service_account_name,
+        )
+
+
+def model_of(spec: PredictorSpec) -> ModelSpec | None:
+    """The predictor's model; the former spelling (`sklearn:`) as the present one."""
+    if spec.model is not None:
+        return spec.model
+    for name in _LEGACY_FORMATS:
+        legacy: PredictorExtensionSpec | None = getattr(spec, name)
+        if legacy is not None:
+            fields = {each: getattr(legacy, each) for each in legacy.__struct_fields__}
+            return ModelSpec(model_format=ModelFormat(name=name), **fields)
+    return None
+
+
+def _uri_of(model: ModelSpec) -> str:
+    if model.storage_uri:
+        return model.storage_uri
+    if model.storage is not None:
+        return f"storage://{model.storage.path.lstrip('/')}"
+    environment = dict(_env(model))
+    uri = environment.get("STORAGE_URI", "")
+    if not uri:
+        raise PlanError(
+            "InvalidPredictorSpec",
+            f"spec.predictor.model of format '{model.model_format.name}' has no storageUri: say "
+            "where the model is",
+        )
+    return uri
+
+
+def _main_container(containers: Sequence[Container]) -> Container | None:
+    for each in containers:
+        if each.name == _MAIN_CONTAINER:
+            return each
+    return containers[0] if containers else None
+
+
+def _env(*containers: Container | None) -> tuple[tuple[str, str], ...]:
+    """Variables by name, those of later containers winning, sorted."""
+    found: dict[str, str] = {}
+    for container in containers:
+        if container is not None:
+            found.update({each.name: each.value for each in container.env if not each.value_from})
+    return tuple(sorted(found.items()))
+
+
+def _env_from(*containers: Container | None) -> tuple[EnvReference, ...]:
+    """Variables whose values lie in Secrets and ConfigMaps."""
+    found: list[EnvReference] = []
+    for container in containers:
+        if container is None:
+            continue
+        for source in container.env_from:
+            secret, settings = source.secret_ref, source.config_map_ref
+            if secret is not None:
+                found.append(
+                    EnvReference(source.prefix, "secrets", secret.name, "", secret.optional)
+                )
+            if settings is not None:
+                found.append(
+                    EnvReference(source.prefix, "configmaps", settings.name, "", settings.optional)
+                )
+        for each in container.env:
+            of = each.value_from
+            if of is None:
+                continue
+            if (key := of.secret_key_ref) is not None:
+                found.append(EnvReference(each.name, "secrets", key.name, key.key, key.optional))
+            if (key := of.config_map_key_ref) is not None:
+                found.append(EnvReference(each.name, "configmaps", key.name, key.key, key.optional))
+    return tuple(found)
+
+
+def _templated(text: str, service: InferenceService, model: ModelSpec) -> str:
+    """The Go templates that KServe's runtimes use in their arguments."""
+    for written, value in (
+        ("{{.Name}}", service.metadata.name),
+        ("{{.Namespace}}", service.metadata.namespace or "default"),
+        ("{{.Labels.modelClass}}", service.metadata.labels.get("modelClass", "")),
+        ("{{.Annotations.modelFormat}}", model.model_format.name),
+    ):
+        text = text.replace(written, value)
+    return text

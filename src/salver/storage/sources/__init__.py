@@ -1,0 +1,1 @@
+"""One file for each kind of place that models come from. They do not know each other."""

@@ -1,0 +1,71 @@
+"""The `kserve` SDK's KServeClient, and the `kubernetes` client below it, on the admin API."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.api_server import serving_api
+from tests.e2e.test_clients_kserve import ROOT, make_environment
+
+pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
+
+SCRIPT = Path(__file__).with_name("kserve_control.py")
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the clients got."""
+    folder = ROOT / ".venvs" / "kserve"
+    folder.parent.mkdir(exist_ok=True)
+    with (folder.parent / "kserve.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        python = make_environment(folder)
+    with serving_api(tmp_path_factory.mktemp("api")) as url:
+        done = subprocess.run(
+            [str(python), str(SCRIPT)],
+            input=json.dumps({"url": url}),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    received: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return received
+
+
+def test_kserve_creates_and_waits_until_ready(answers: dict[str, Any]) -> None:
+    created = answers["created"]
+    assert created["metadata"]["generation"] == 1
+    assert created["spec"]["predictor"]["model"]["storageUri"] == "gs://models/iris"
+    assert answers["ready before"] is False
+    assert 0.3 < answers["waited"] < 15
+
+
+def test_kserve_changes_and_deletes(answers: dict[str, Any]) -> None:
+    assert answers["patched"]["spec"]["predictor"]["minReplicas"] == 3
+    assert answers["replaced"]["spec"]["predictor"]["minReplicas"] == 4
+    assert answers["got"] == answers["replaced"]
+    assert answers["got"]["status"]["url"] == "http://iris.example.com"
+    assert answers["deleted"]["status"] == "Success"
+    assert "(404)" in answers["after"]
+
+
+def test_the_kubernetes_client_sees_every_change(answers: dict[str, Any]) -> None:
+    got = answers["kubernetes"]
+    assert got["watched"] == ["ADDED rose", "MODIFIED rose", "DELETED rose"]
+    assert got["selected"] == ["rose"]
+    assert got["secret"] == {"k": "YWJj"}
+    assert got["version"].startswith("v1.")
+
+
+def test_the_kubernetes_client_is_told_what_is_wrong(answers: dict[str, Any]) -> None:
+    refused = answers["kubernetes"]["refused"]
+    assert refused["reason"] == "Invalid"
+    assert refused["details"]["causes"][0]["field"] == "spec.predictor.minReplica"
