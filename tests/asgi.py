@@ -15,7 +15,9 @@ from tests.fakes import FakeCatalog
 
 def ask(catalog: FakeCatalog, method: str, path: str, **options: Any) -> httpx.Response:
     """One request; an exception that the app lets out after its answer is the server's to log."""
-    app = build_app(ModelDirectory(catalog), ServeSettings(), render_metrics=lambda: b"salver_up 1\n")
+    app = build_app(
+        ModelDirectory(catalog), ServeSettings(), render_metrics=lambda: b"salver_up 1\n"
+    )
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

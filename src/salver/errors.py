@@ -150,11 +150,15 @@ class ResourceError(SalverError):
 
 
 class ManifestError(ResourceError):
-    """Manifests that cannot be accepted; `problems` has one line for each fault in them."""
+    """Manifests that cannot be accepted; `problems` has one line for each fault in them.
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    `causes` has the field and the message of each, where that is known.
+    """
+
+    def __init__(self, problems: Sequence[str], causes: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
+        self.causes = tuple(causes)
 
 
 class ResourceNotFound(ResourceError):

@@ -110,6 +110,20 @@ class ServeSettings:
     cache_size: int = option(
         20 << 30, "disk that fetched models may take", MODELS, unit=Unit.BYTES, least=0
     )
+    environment_timeout: float = option(
+        600.0,
+        "time that making a model's Python environment may take",
+        MODELS,
+        unit=Unit.SECONDS,
+        least=1,
+    )
+    environment_cache_size: int = option(
+        10 << 30,
+        "disk that Python environments which nothing uses may take",
+        MODELS,
+        unit=Unit.BYTES,
+        least=0,
+    )
     offline: bool = option(False, "fetch and install nothing: use what is cached", MODELS)
     domain: str = option(
         "example.com", "services answer to the Host header NAME-NAMESPACE.DOMAIN", LISTENERS
@@ -151,6 +165,13 @@ class ServeSettings:
     )
     drain_timeout: float = option(
         30.0, "time to finish open requests after Ctrl-C", LIMITS, unit=Unit.SECONDS, least=0
+    )
+
+    admin_key: str = option(
+        "",
+        "key of the admin API; without one it answers this machine's own programs only",
+        LISTENERS,
+        metavar="KEY",
     )
 
     tls_cert: str = option("", "certificate (PEM): serves HTTPS", TLS, unit=Unit.FILE)

@@ -128,7 +128,8 @@ def service_path(name: str, namespace: str = "default") -> str:
 
 def apply(server: Server, obj: Json) -> None:
     """Creates the service, or replaces it. Returns once it is acknowledged."""
-    metadata = obj["metadata"]
+    metadata = {key: each for key, each in obj["metadata"].items() if key != "resourceVersion"}
+    obj = {**obj, "metadata": metadata}
     path = service_path(metadata["name"], metadata.get("namespace", "default"))
     if server.get(path).status_code == 404:
         answer = server.post(path.rpartition("/")[0], obj)

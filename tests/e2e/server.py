@@ -44,6 +44,9 @@ class Server:
         headers = {"content-type": "application/json"}
         return httpx.put(self.url + path, content=json.dumps(body), headers=headers, timeout=30)
 
+    def delete(self, path: str) -> httpx.Response:
+        return httpx.delete(self.url + path, timeout=30)
+
     def infer(self, model: str, rows: Any, datatype: str = "FP64", **extra: Any) -> httpx.Response:
         body = {
             "inputs": [

@@ -4,6 +4,7 @@ Only the addresses differ: a test's server takes free ports.
 """
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -14,13 +15,27 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT, blocks, commands
+from tests.e2e.pages import Run
 from tests.e2e.server import Server, serving
+from tests.e2e.test_clients_kserve import kserve_python
+
+__all__ = ["kserve_python"]
 
 pytestmark = pytest.mark.e2e
 
 README = ROOT / "README.md"
 CALL_IT = ROOT / "docs/how-to/call-it.md"
 CURLS = [line for path in (README, CALL_IT) for line in commands(path) if line.startswith("curl")]
+HOW_TO = ROOT / "docs/how-to"
+PAGES = [
+    "autoscaling.md",
+    "components.md",
+    "many-models.md",
+    "rollouts.md",
+    "serve-manifests.md",
+    "use-kubectl.md",
+]
+"""How-tos that are run from their first line to their last."""
 TRITON = [each.text for each in blocks(CALL_IT, "python") if "tritonclient" in each.text]
 
 
@@ -69,3 +84,49 @@ def test_the_python_class_shown_answers(tmp_path: Path) -> None:
         answer = running.infer("my_model", [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]])
         species, _ = answer.json()["outputs"]
         assert species["data"] == ["setosa", "virginica"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_how_to_does_what_it_says(page: str, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    try:
+        run.read(HOW_TO / page)
+    finally:
+        run.stop()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.timeout(120)
+def test_the_readme_serves_the_manifest_that_is_shipped(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    serve, ask = [each for each in blocks(README, "console") if "isvc" in each.text]
+    try:
+        run.type(serve.text)
+        run.type(ask.text)
+    finally:
+        run.stop()
+
+
+@pytest.mark.kserve
+@pytest.mark.timeout(600)
+def test_the_kserve_client_shown_creates_waits_and_deletes(
+    tmp_path: Path, kserve_python: Path
+) -> None:
+    page = HOW_TO / "use-kubectl.md"
+    run = Run(tmp_path)
+    try:
+        run.read(page)
+        done = subprocess.run(
+            [str(kserve_python), "-c", blocks(page, "python")[0].text],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path)},
+        )
+    finally:
+        run.stop()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("/serving/default/flowers\n")

@@ -18,7 +18,6 @@ from tests.e2e.declared import (
     Flowers,
     apply,
     condition,
-    is_ready,
     is_settled,
     manifest_folder,
     status_of,
@@ -389,10 +388,11 @@ def test_minReplicas_0_sleeps_and_wakes(server: Server, flowers: Flowers) -> Non
         "salver.dev/scale-to-zero-grace-period": "0s",
     }
     apply(server, obj)
-    generation = 0
 
     def sleeps(status: dict[str, Any]) -> bool:
-        return is_ready(status) and status["modelStatus"]["copies"]["totalCopies"] == generation
+        return (
+            is_settled(status) and status["modelStatus"]["states"]["targetModelState"] == "Standby"
+        )
 
     wait_status(server, "iris-scaled", sleeps, timeout_s=40)
     started_s = time.monotonic()

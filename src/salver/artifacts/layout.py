@@ -1,8 +1,8 @@
 """Turns a target of `salver serve` into the models it stands for.
 
 Owns the folder conventions: a model file; `file.py:Class`; a model's folder (one model file,
-or numbered version folders); a folder of models. Refuses to open a model: formats are
-`recognise.py`'s.
+or numbered version folders); a folder of models; what MLServer's settings files describe
+(`mlserver.py`). Refuses to open a model: formats are `recognise.py`'s.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from pathlib import Path
 
 import msgspec
 
+from salver.artifacts.mlserver import (
+    FILE_NAME,
+    SettingsModel,
+    read_settings_model,
+    settings_files,
+)
+from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.artifacts.recognise import Recognised, recognise
 from salver.errors import ArtifactError, UnrecognisedArtifact
+from salver.inference.requirements import Requirements
 
 MODEL_SUFFIXES = frozenset(
     {
@@ -57,7 +65,8 @@ _NOT_MODELS = frozenset(
 class ModelTarget(msgspec.Struct, frozen=True):
     """One version of one model, found on disk. `preload`: modules to import before forking.
 
-    Without a runtime it has not been read yet: `read_target` does.
+    Without a runtime it has not been read yet: `read_target` does. `requirements` are packages
+    that somebody has named for it, `notes` say what in its settings has no effect.
     """
 
     name: str
@@ -66,6 +75,9 @@ class ModelTarget(msgspec.Struct, frozen=True):
     runtime: str
     attribute: str = ""
     preload: tuple[str, ...] = ()
+    overrides: ModelOverrides = NO_OVERRIDES
+    requirements: Requirements | None = None
+    notes: tuple[str, ...] = ()
 
 
 Reader = Callable[[Path, str], Recognised]
@@ -83,14 +95,22 @@ def discover(
     """
     path, attribute = _split(target)
     reader = partial(_recognised if reads else _unread, runtime)
-    if not path.is_dir():
+    if path.name == FILE_NAME and path.is_file():
+        found = [_settings_model(path, name, runtime)]
+    elif not path.is_dir():
         found = [_model_file(path, name or _stem(path), "1", attribute, reader)]
     else:
-        found = _folder(path, name, reader)
+        found = _folder(path, name, runtime, reader)
     for model in found:
         _check_name(model)
     _check_unique(found)
-    return sorted(found, key=lambda model: (model.name, int(model.version)))
+    return sorted(found, key=lambda model: (model.name, version_order(model.version)))
+
+
+def version_order(version: str) -> tuple[tuple[int, str], ...]:
+    """By what versions are sorted: numbers by size (10 after 9), what is between as text."""
+    parts = re.findall(r"\d+|\D+", version)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def _split(target: str) -> tuple[Path, str]:
@@ -155,8 +175,50 @@ def _recognised(runtime: str, path: Path, attribute: str) -> Recognised:
     return msgspec.structs.replace(found, runtime=runtime)
 
 
-def _folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
-    """A model's folder, or a folder of models."""
+def _settings_model(file: Path, name: str, runtime: str) -> ModelTarget:
+    """The model that a `model-settings.json` describes."""
+    settings = read_settings_model(file)
+    runtime = runtime or settings.runtime
+    if settings.is_class:
+        found = Recognised(runtime, f"class {settings.attribute}", (), settings.attribute)
+        path = settings.path
+    else:
+        path, found = _artifact_of(settings, runtime)
+    return ModelTarget(
+        name or settings.name,
+        settings.version,
+        path,
+        found.runtime,
+        found.attribute,
+        found.preload,
+        settings.overrides,
+        settings.requirements if settings.requirements.is_needed else None,
+        settings.notes,
+    )
+
+
+def _artifact_of(settings: SettingsModel, runtime: str) -> tuple[Path, Recognised]:
+    """The file, and what its content says; the settings count where that says nothing."""
+    path = settings.path
+    if path.is_dir():
+        path = _only_model(path).resolve()
+    try:
+        return path, recognise(path)
+    except UnrecognisedArtifact:
+        if not runtime:
+            raise
+        return path, Recognised(runtime, "named by its settings", ())
+
+
+def _folder(path: Path, name: str, runtime: str, reader: Reader) -> list[ModelTarget]:
+    """A model's folder, or a folder of models, of which some may have MLServer's settings."""
+    described = list(settings_files(path))
+    if described:
+        found = [_settings_model(file, "", runtime) for file in described]
+        taken = {file.parent for file in described}
+        if path not in taken:
+            found += _models_beside(path, taken, reader)
+        return _named(path, found, name)
     if _is_model_folder(path):
         return _model_folder(path, name or path.resolve().name, reader)
     found, refusal = _models_in(path, reader)
@@ -167,6 +229,20 @@ def _folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
             f"{path} holds no model: {_contents(path)}; put model files "
             f"({' '.join(sorted(MODEL_SUFFIXES))}) or folders of them there"
         )
+    return _named(path, found, name)
+
+
+def _models_beside(path: Path, taken: set[Path], reader: Reader) -> list[ModelTarget]:
+    """The models that no settings file describes, in a folder where some have one."""
+    found: list[ModelTarget] = []
+    for entry in _entries(path):
+        is_theirs = any(each.is_relative_to(entry) for each in taken)
+        if entry.is_dir() and not is_theirs:
+            found.extend(_model_folder(entry, entry.name, reader))
+    return found
+
+
+def _named(path: Path, found: list[ModelTarget], name: str) -> list[ModelTarget]:
     if name and len({model.name for model in found}) > 1:
         raise ArtifactError(
             f"--name {name} cannot name the {len(found)} models of {path}; serve one of them, "

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from salver.errors import ArtifactError
 from salver.inference.requirements import Requirements
@@ -195,6 +194,9 @@ def _text(path: Path) -> str:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    # Here, since most models have no such file beside them.
+    import yaml
+
     try:
         content = yaml.safe_load(_text(path))
     except yaml.YAMLError as error:

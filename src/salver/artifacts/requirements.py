@@ -94,6 +94,19 @@ def requirements_of(
     return _chosen_here(case)
 
 
+def own_substitute(needed: Requirements, installed: Installed = installed_version) -> str:
+    """What the server has in place of the framework that a model records: name and version.
+
+    Empty if it has none, or if a person has asked for the packages and not the model.
+    """
+    if needed.origin != RECORDED or not needed.packages:
+        return ""
+    name = name_of(needed.packages[0])
+    own = _version_of(name, installed)
+    shown = "xgboost" if name in FRAMEWORKS["xgboost"] else name
+    return f"the server's own {shown} {own} in place of {needed.packages[0]}" if own else ""
+
+
 def _chosen_here(case: _Case) -> Requirements:
     """By `runtimeVersion`, else by what the model records."""
     notes: tuple[str, ...] = ()

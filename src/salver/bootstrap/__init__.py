@@ -11,16 +11,16 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 from salver.artifacts.layout import ModelTarget, discover
+from salver.backends.environments.manager import PythonEnvironments
 from salver.backends.local.catalog import LocalCatalog
-from salver.bootstrap.control_plane import ControlPlane
-from salver.bootstrap.listeners import span_sink, start_grpc, start_http
+from salver.backends.processes.kept_logs import KeptLogs
 from salver.control.resources import JsonObject
 from salver.engine.directory import ModelDirectory
 from salver.errors import LoadFailed, StartupError
@@ -28,21 +28,32 @@ from salver.settings import ServeSettings
 from salver.telemetry import logs
 from salver.telemetry.registry import Registry
 
+if TYPE_CHECKING:
+    from salver.bootstrap.control_plane import ControlPlane
+
 logger = logging.getLogger("salver.server")
 
 _SPAN_FLUSH_S = 5.0
+_ECHO_S = 1.0
 
-Announce = Callable[["Running"], None]
+Announce = Callable[["Running"], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that is up, for whoever announces it. `grpc_port` is -1 if gRPC is off."""
+    """A server that listens, for whoever announces it. `grpc_port` is -1 if gRPC is off.
+
+    `loading` ends when the command line's models have loaded, or failed to; `services` gives
+    the objects of the services that are declared, as they are now.
+    """
 
     catalog: LocalCatalog
+    directory: ModelDirectory
     settings: ServeSettings
     http_port: int
     grpc_port: int
+    loading: asyncio.Future[None]
+    services: Callable[[], Sequence[JsonObject]]
 
 
 def serve(
@@ -65,14 +76,31 @@ def serve(
         return find_models(targets, settings)
 
     found = find_targets()
+    for note in dict.fromkeys(note for target in found for note in target.notes):
+        logger.warning("%s", note)
     registry = Registry()
-    catalog = LocalCatalog(find_targets, settings, registry)
+    is_kept = bool(manifests) or not found
+    echo = logs.Echo(settings.log_format)
+    environments = PythonEnvironments(
+        settings.state_dir / "environments",
+        offline=settings.offline,
+        timeout_s=settings.environment_timeout,
+        cache_limit_bytes=settings.environment_cache_size,
+    )
+    catalog = LocalCatalog(
+        find_targets,
+        settings,
+        registry,
+        environments=environments,
+        logs=KeptLogs(settings.state_dir / "logs" if is_kept else None, echo=echo),
+    )
     try:
         catalog.prepare(found)
-        server = _Server(catalog, settings, registry, found, manifests)
+        server = _Server(catalog, settings, registry, environments, found, manifests, is_kept)
         return uvloop.run(server.run(announce))
     finally:
         catalog.close()
+        echo.close(_ECHO_S)
 
 
 def find_models(targets: Sequence[str], settings: ServeSettings) -> list[ModelTarget]:
@@ -99,18 +127,25 @@ class _Server:
         catalog: LocalCatalog,
         settings: ServeSettings,
         registry: Registry,
-        found: Sequence[ModelTarget],
+        environments: PythonEnvironments,
+        found: list[ModelTarget],
         manifests: Sequence[JsonObject],
+        is_kept: bool,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
         self._registry = registry
         self._found = found
         self._manifests = manifests
+        self._environments = environments
+        self._is_kept = is_kept
         self._directory = ModelDirectory(catalog)
 
     async def run(self, announce: Announce) -> int:
         """Until a signal comes; returns the exit code."""
+        # Imported while the fork servers import their frameworks, which takes longer.
+        from salver.bootstrap.control_plane import ControlPlane
+
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -121,33 +156,48 @@ class _Server:
             self._directory,
             self._settings,
             self._registry,
-            is_kept=bool(self._manifests) or not self._found,
+            environments=self._environments,
+            is_kept=self._is_kept,
         )
         try:
             await self._run(control, announce, stop)
         finally:
             await control.close()
+            await self._environments.close()
         return 0
 
     async def _run(self, control: ControlPlane, announce: Announce, stop: asyncio.Event) -> None:
+        from salver.bootstrap.listeners import span_sink, start_grpc, start_http
+
         catalog, settings = self._catalog, self._settings
         loop = asyncio.get_running_loop()
         spans = span_sink(settings)
         http = await start_http(
-            catalog, self._directory, settings, self._registry, spans, control.routes()
+            catalog,
+            self._directory,
+            settings,
+            self._registry,
+            spans,
+            control.routes(),
+            control.services,
         )
         grpc = await start_grpc(self._directory, settings, self._registry)
         control.start(base_url(settings, http.port))
-        for ref, outcome in control.apply(self._manifests):
+        for ref, outcome in await control.apply(self._manifests):
             logger.info("%s %s/%s %s", ref.plural, ref.namespace, ref.name, outcome)
         stopping = loop.create_task(stop.wait())
         loading = loop.create_task(_load(catalog, self._found))
+        # A catalog with a memory budget has them all by now, in less memory.
+        loading.add_done_callback(lambda _: self._found.clear())
+        ports = (http.port, grpc.port if grpc is not None else -1)
+        running = Running(catalog, self._directory, settings, *ports, loading, control.services)
+        announcing = loop.create_task(announce(running))
+        announcing.add_done_callback(_report_bug)
         await asyncio.wait({stopping, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
-            ports = (http.port, grpc.port if grpc is not None else -1)
-            announce(Running(catalog, settings, *ports))
             await stopping
+        announcing.cancel()
         loading.cancel()
         logger.info("draining: no new requests, open ones have %g s", settings.drain_timeout)
         drain_started_s = time.monotonic()
@@ -169,6 +219,11 @@ def base_url(settings: ServeSettings, port: int) -> str:
         settings.host, settings.host
     )
     return f"{scheme}://{host}:{port}"
+
+
+def _report_bug(announcing: asyncio.Task[None]) -> None:
+    if not announcing.cancelled() and announcing.exception() is not None:
+        logger.error("what runs could not be announced", exc_info=announcing.exception())
 
 
 def _stop_or_exit(stop: asyncio.Event) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import os
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from starlette.routing import Route
@@ -23,13 +23,18 @@ from starlette.routing import Route
 from salver.backends.environments.manager import PythonEnvironments
 from salver.backends.local.bring_up import BringUp
 from salver.backends.local.catalog import LocalCatalog, options_of
+from salver.backends.local.declared_pool import DeclaredPool
+from salver.backends.local.elsewhere import Elsewhere
 from salver.backends.local.machine import LocalMachine
-from salver.backends.local.model import LocalModel
-from salver.backends.local.pooled import CopyLimits
+from salver.backends.local.model_keeper import ModelKeeper
+from salver.backends.local.own_workers import OwnWorkers
 from salver.backends.local.wiring import Wiring
+from salver.backends.processes.storage_programs import StoragePrograms
 from salver.backends.sinks.ports import SinkPool
 from salver.backends.state.sqlite import SqliteResourceStore
+from salver.bootstrap.pod_logs import AllPods, PodLogs
 from salver.control.admission import SpecAdmission, apply_object
+from salver.control.cache_reconciler import CacheReconciler
 from salver.control.compiling import ObjectCompiler
 from salver.control.events import EventRecorder
 from salver.control.pods import PodMirror
@@ -43,10 +48,14 @@ from salver.engine.ports import ServedModel
 from salver.engine.shadow import ShadowedModel, ShadowSettings
 from salver.errors import ResourceNotFound
 from salver.graph.plan import Component, LogPolicy, ServiceDesire
-from salver.graph.pooled import PooledPlan
+from salver.server.apis.access import authoriser
 from salver.server.apis.routes import build_api_routes
+from salver.server.apis.watching import WatchCounters
 from salver.settings import ServeSettings
-from salver.spec.kinds import CORE, RESOURCE_TYPES
+from salver.spec.conversion import converted
+from salver.spec.kinds import CORE, KSERVE, RESOURCE_TYPES
+from salver.spec.kserve_runtimes import ClusterStorageContainer
+from salver.spec.read import parse_object
 from salver.spec.schema import schema_of
 from salver.storage.maps import parse_maps
 from salver.storage.ports import StorageSettings
@@ -56,6 +65,11 @@ from salver.telemetry.shadow import ShadowMetrics
 
 _STATE_FILE = "state.db"
 _SINK_FLUSH_S = 5.0
+_COLLECT_S = 60.0
+_SERVICE_KINDS = ("InferenceService", "InferenceGraph", "TrainedModel", "Predictor")
+_MOST_SERVICES = 1000
+
+logger = logging.getLogger("salver.server")
 _SHADOW_TOLERANCE = 1e-5
 
 
@@ -69,6 +83,7 @@ class ControlPlane:
         settings: ServeSettings,
         registry: Registry,
         *,
+        environments: PythonEnvironments,
         is_kept: bool,
     ) -> None:
         """Opens the state: the state directory's if it `is_kept`, else one in memory.
@@ -89,9 +104,10 @@ class ControlPlane:
         self._tasks: list[asyncio.Task[None]] = []
         self._reconciler: Reconciler | None = None
         self._pool_reconciler: PoolReconciler | None = None
+        self._cache_reconciler: CacheReconciler | None = None
         self._machine: LocalMachine | None = None
         self._artifacts: ArtifactStore | None = None
-        self._environments: PythonEnvironments | None = None
+        self._environments = environments
 
     def routes(self) -> list[Route]:
         """The admin API."""
@@ -100,6 +116,10 @@ class ControlPlane:
             self.admission,
             RESOURCE_TYPES,
             schema_of=schema_of,
+            convert=converted,
+            counters=WatchCounters(self._registry),
+            authorise=authoriser(self._settings.admin_key),
+            read_logs=PodLogs(self.store, self._catalog.logs),
         )
 
     def start(self, base_url: str) -> None:
@@ -119,19 +139,20 @@ class ControlPlane:
             ),
             StoreSecrets(self.store),
             environ=os.environ,
-        )
-        self._environments = PythonEnvironments(
-            settings.state_dir / "environments", offline=settings.offline
+            custom=StoragePrograms(
+                self._storage_containers, look_up=StoreSecrets(self.store).values
+            ),
         )
         bring_up = BringUp(
-            self._catalog,
             self._artifacts,
-            self._environments,
-            self._registry,
-            options_of(settings),
+            OwnWorkers(self._catalog, options_of(settings)),
+            Elsewhere(
+                self._registry,
+                options_of(settings),
+                logs=self._catalog.logs,
+                clock=clock,
+            ),
             look_up=StoreSecrets(self.store).values,
-            logs_dir=settings.state_dir / "logs" if self._is_kept else None,
-            clock=clock,
         )
         wiring = Wiring(
             clock=clock, logged=self._logged, shadowed=self._shadowed, domain=settings.domain
@@ -140,10 +161,9 @@ class ControlPlane:
             bring_up,
             self._directory,
             wiring,
-            remove_model=self._remove_model,
             url_of=url_of,
             on_change=self._touch,
-            pods=PodMirror(self.store, _now_text),
+            pods=AllPods(PodMirror(self.store, _now_text), self._catalog),
             clock=clock,
         )
         compiler = ObjectCompiler(self.store)
@@ -155,32 +175,74 @@ class ControlPlane:
             now=_now_text,
             url_of=url_of,
             on_event=events.record,
+            pooled_problem=self._pooled_problem,
         )
         self._pool_reconciler = PoolReconciler(
             self.store,
-            DeclaredPool(self._catalog, bring_up),
-            compiler.pooled,
+            DeclaredPool(self._catalog, self._directory, bring_up, domain=settings.domain),
+            compiler,
             now=_now_text,
-            url_of=lambda name: f"{base_url}/v2/models/{name}",
+            url_of=lambda namespace, name: (
+                url_of(namespace, name) if namespace else f"{base_url}/v2/models/{name}"
+            ),
+            on_service=self._touch,
         )
         self._pool_reconciler.start()
+        self._cache_reconciler = CacheReconciler(self.store, ModelKeeper(self._artifacts))
+        self._cache_reconciler.start()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._reconciler.run()),
             loop.create_task(self._pool_reconciler.run()),
             loop.create_task(self._machine.run()),
+            loop.create_task(self._collect_environments()),
         ]
 
-    def apply(self, objects: Iterable[JsonObject]) -> list[tuple[ObjectRef, str]]:
+    async def _collect_environments(self) -> None:
+        """Ends fork servers and deletes environments that nothing runs in any more."""
+        while True:
+            await asyncio.sleep(_COLLECT_S)
+            self._catalog.end_unused_environments()
+            if self._catalog.suiting.choosing:
+                continue
+            try:
+                await self._environments.collect(self._catalog.environments_in_use)
+            except OSError as error:
+                logger.warning("unused Python environments cannot be deleted: %s", error)
+
+    def services(self) -> list[JsonObject]:
+        """What is declared that answers requests; of each kind so many as people may look at."""
+        found: list[JsonObject] = []
+        for type in RESOURCE_TYPES:
+            if type.kind in _SERVICE_KINDS:
+                objects, _ = self.store.page(type.group, type.plural, limit=_MOST_SERVICES)
+                found += [{"kind": type.kind, **obj} for obj in objects]
+        return found
+
+    async def apply(self, objects: Iterable[JsonObject]) -> list[tuple[ObjectRef, str]]:
         """Creates or changes resources; what became of each. Raises `ManifestError`."""
-        return [apply_object(self.store, self.admission, obj) for obj in objects]
+        applied = []
+        for obj in objects:
+            applied.append(apply_object(self.store, self.admission, obj))
+            # There may be tens of thousands: requests and the control loop have their turn.
+            await asyncio.sleep(0)
+        await self.store.wait_durable()
+        return applied
+
+    def _storage_containers(self) -> Iterator[ClusterStorageContainer]:
+        for obj in self.store.list(KSERVE, "clusterstoragecontainers")[0]:
+            resource = parse_object(obj).resource
+            if isinstance(resource, ClusterStorageContainer):
+                yield resource
+
+    def _pooled_problem(self, namespace: str, name: str) -> tuple[str, str] | None:
+        if self._pool_reconciler is None:
+            return None
+        return self._pool_reconciler.problem(namespace, name)
 
     def _touch(self, namespace: str, name: str) -> None:
         if self._reconciler is not None:
             self._reconciler.touch(namespace, name)
-
-    async def _remove_model(self, model: LocalModel) -> None:
-        await self._catalog.remove_model(model.name, model.version)
 
     def _logged(
         self, model: ServedModel, policy: LogPolicy, desire: ServiceDesire, component: Component
@@ -217,40 +279,14 @@ class ControlPlane:
             self._reconciler.close()
         if self._pool_reconciler is not None:
             self._pool_reconciler.close()
+        if self._cache_reconciler is not None:
+            await self._cache_reconciler.close()
         if self._machine is not None:
             await self._machine.close()
         await self._sinks.close(_SINK_FLUSH_S)
         if self._artifacts is not None:
             await self._artifacts.aclose()
-        if self._environments is not None:
-            await self._environments.close()
         self.store.close()
-
-
-class DeclaredPool:
-    """The pool of declared models, over the catalog's own."""
-
-    def __init__(self, catalog: LocalCatalog, bring_up: BringUp) -> None:
-        self._catalog = catalog
-        self._bring_up = bring_up
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def register(self, plan: PooledPlan) -> None:
-        self._catalog.pool.register(
-            plan.name,
-            "1",
-            partial(self._bring_up.prepare_pooled, plan),
-            CopyLimits(plan.min_copies, max(1, plan.min_copies, plan.max_copies)),
-        )
-
-    def unregister(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._catalog.pool.unregister(name))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def failure(self, name: str) -> str:
-        record = self._catalog.pool.find(name, "1")
-        return record.failure if record is not None else ""
 
 
 class StoreSecrets:

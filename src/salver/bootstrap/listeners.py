@@ -16,6 +16,7 @@ from salver.backends.local.catalog import LocalCatalog
 from salver.engine.directory import ModelDirectory
 from salver.server.http.listener import HttpListener
 from salver.server.http.observe import RequestObserver
+from salver.server.rest.services import ListServices
 from salver.settings import ServeSettings
 from salver.telemetry import logs
 from salver.telemetry.process import ProcessRef, process_families, read_usages
@@ -33,6 +34,7 @@ async def start_http(
     registry: Registry,
     spans: SpanSink | None,
     routes: Sequence[BaseRoute],
+    list_services: ListServices,
 ) -> HttpListener:
     from salver.server.rest.app import build_app
 
@@ -52,7 +54,13 @@ async def start_http(
             status=str(status),
         ).value += 1
 
-    app = build_app(directory, settings, render_metrics=render_metrics, more_routes=routes)
+    app = build_app(
+        directory,
+        settings,
+        render_metrics=render_metrics,
+        more_routes=routes,
+        list_services=list_services,
+    )
     listener = HttpListener(
         directory, app, settings, count_status=count_status, observer=_observer(settings, spans)
     )

@@ -1,29 +1,22 @@
-"""What `salver serve` prints once it is up: models, addresses and a `curl` line that works.
+"""What `salver serve` says once it is up: models, services, addresses, a `curl` line that works.
 
-Rendering is pure; `announce` alone writes. With JSON logs the same facts are one log line.
+Pure: when it is said, and where, is `announcing.py`'s.
 """
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from salver.inference.metadata import ANY_DIMENSION, ModelMetadata, TensorMetadata
 from salver.server.rest import sample
-from salver.settings import ServeSettings
-from salver.telemetry.logs import log_event
-
-if TYPE_CHECKING:
-    from salver.backends.local.model import LocalModel
-    from salver.bootstrap import Running
-
-logger = logging.getLogger("salver.server")
 
 _MOST_INPUTS_SHOWN = 3
+_MOST_SERVICES_SHOWN = 20
+_MOST_WHY = 160
 _REACHED_AS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where this machine reaches a server that listens on all its addresses."""
 
@@ -39,6 +32,30 @@ class ModelFacts(msgspec.Struct, frozen=True):
     failure: str = ""
 
 
+class ServiceFacts(msgspec.Struct, frozen=True):
+    """A service that is declared. Without `metadata` nothing is known of what it takes."""
+
+    name: str
+    namespace: str
+    is_ready: bool
+    url: str = ""
+    why: str = ""
+    metadata: ModelMetadata | None = None
+
+    @property
+    def label(self) -> str:
+        """What people call it: the default namespace goes without saying."""
+        return self.name if self.namespace == "default" else f"{self.namespace}/{self.name}"
+
+
+class PoolFacts(msgspec.Struct, frozen=True):
+    """Models that are loaded on their first requests; one of them as an example."""
+
+    count: int
+    example: str = ""
+    budget_bytes: int = 0
+
+
 class ServerFacts(msgspec.Struct, frozen=True):
     """A server that is up; ports are those it got. `grpc_port` is -1 where gRPC is off."""
 
@@ -47,41 +64,14 @@ class ServerFacts(msgspec.Struct, frozen=True):
     http_port: int
     grpc_port: int
     tls_cert: str = ""
-
-
-def announce(running: Running) -> None:
-    """Prints what runs, on stdout, or logs it if the logs are JSON."""
-    facts = facts_of(running)
-    if running.settings.log_format == "json":
-        log_event(logger, logging.INFO, "serving", **log_fields(facts))
-    else:
-        print(as_text(facts), flush=True)
-
-
-def facts_of(running: Running) -> ServerFacts:
-    """What the banner says of a server."""
-    settings: ServeSettings = running.settings
-    return ServerFacts(
-        models=tuple(_model_facts(model) for model in running.catalog.models()),
-        host=settings.host,
-        http_port=running.http_port,
-        grpc_port=running.grpc_port,
-        tls_cert=settings.tls_cert,
-    )
-
-
-def _model_facts(model: LocalModel) -> ModelFacts:
-    runtime = model.order.runtime if model.order else ""
-    if model.report is None or not model.is_ready:
-        return ModelFacts(model.name, model.version, runtime, None, failure=model.status.reason)
-    load_s = model.report.load_s + model.report.warmup_s
-    return ModelFacts(model.name, model.version, runtime, model.report.metadata, load_s)
+    services: tuple[ServiceFacts, ...] = ()
+    pool: PoolFacts = PoolFacts(0)
 
 
 def as_text(facts: ServerFacts) -> str:
     """The banner for a person."""
     http = http_url(facts)
-    lines = ["", *_table([_row(model) for model in facts.models]), "", f"  http     {http}"]
+    lines = ["", *_served(facts), f"  http     {http}"]
     if facts.grpc_port >= 0:
         lines += [f"  grpc     {_authority(facts.host, facts.grpc_port)}"]
     lines += [f"  docs     {http}/docs", f"  metrics  {http}/metrics", ""]
@@ -95,7 +85,24 @@ def log_fields(facts: ServerFacts) -> dict[str, Any]:
     """The banner as the fields of one log line."""
     grpc = _authority(facts.host, facts.grpc_port) if facts.grpc_port >= 0 else None
     models = [_model_fields(model) for model in facts.models]
-    return {"http": http_url(facts), "grpc": grpc, "models": models, "try": curl_line(facts)}
+    fields: dict[str, Any] = {
+        "http": http_url(facts),
+        "grpc": grpc,
+        "models": models,
+        "try": curl_line(facts),
+    }
+    if facts.pool.count:
+        fields["pooled_models"] = facts.pool.count
+    return fields
+
+
+def service_fields(facts: ServerFacts) -> dict[str, Any]:
+    """The services as the fields of one log line."""
+    services = [
+        {"name": each.label, "ready": each.is_ready, "url": each.url, "why": each.why}
+        for each in facts.services
+    ]
+    return {"services": services, "try": curl_line(facts)}
 
 
 def http_url(facts: ServerFacts) -> str:
@@ -105,13 +112,24 @@ def http_url(facts: ServerFacts) -> str:
 
 
 def curl_line(facts: ServerFacts) -> str:
-    """A shell command that gets a prediction from the first model; empty if none is served."""
+    """A shell command that gets an answer from the first model or service that works, if any."""
+    line = next(_curl_lines(facts), "")
+    trust = f"curl --cacert {shlex.quote(facts.tls_cert)}" if facts.tls_cert else "curl"
+    return trust + line.removeprefix("curl") if line else ""
+
+
+def _curl_lines(facts: ServerFacts) -> Iterator[str]:
+    base = http_url(facts)
     for model in facts.models:
         if model.metadata is not None:
-            line = sample.curl_line(model.name, model.metadata, http_url(facts))
-            trust = f"curl --cacert {shlex.quote(facts.tls_cert)}" if facts.tls_cert else "curl"
-            return trust + line.removeprefix("curl")
-    return ""
+            yield sample.curl_line(model.name, model.metadata, base)
+    for service in facts.services:
+        if service.metadata is not None and service.is_ready:
+            yield sample.curl_line(service.name, service.metadata, service.url)
+    if facts.pool.example:
+        # What it takes is not known before it is loaded, which this does.
+        path = sample.infer_path(facts.pool.example).removesuffix("/infer")
+        yield f"curl {shlex.quote(base + path)}"
 
 
 def _authority(host: str, port: int) -> str:
@@ -119,7 +137,45 @@ def _authority(host: str, port: int) -> str:
     return f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
 
 
+def _served(facts: ServerFacts) -> Iterator[str]:
+    """The tables, each with an empty line after it."""
+    if facts.models:
+        yield from (*_table(_HEADER, [_row(model) for model in facts.models]), "")
+    if facts.services:
+        shown = [_service_row(each) for each in facts.services[:_MOST_SERVICES_SHOWN]]
+        yield from _table(_SERVICE_HEADER, shown)
+        left = len(facts.services) - len(shown)
+        if left:
+            yield f"  and {left:,} more: salver get inferenceservices -A"
+        yield ""
+    if facts.pool.count:
+        yield from (_pool_line(facts.pool), "")
+    if not (facts.models or facts.services or facts.pool.count):
+        server = "" if facts.http_port == _DEFAULT_PORT else f" --server {http_url(facts)}"
+        yield from (
+            "  Nothing is served yet. Declare a model from another terminal:",
+            f"    salver apply{server} -f service.yaml",
+            f"    kubectl --server {http_url(facts)} apply -f service.yaml",
+            "",
+        )
+
+
+def _pool_line(pool: PoolFacts) -> str:
+    what = f"{pool.count:,} models" if pool.count != 1 else "1 model"
+    limit = f", within {pool.budget_bytes / (1 << 20):,.0f} MiB" if pool.budget_bytes else ""
+    example = f"; one of them is {pool.example}" if pool.count > 1 and pool.example else ""
+    return f"  {what}, loaded on the first request{limit}{example}"
+
+
+def _service_row(service: ServiceFacts) -> Sequence[str]:
+    why = service.why if len(service.why) <= _MOST_WHY else service.why[: _MOST_WHY - 3] + "..."
+    state = "yes" if service.is_ready else "no"
+    return service.label, state, service.url if service.is_ready else why
+
+
+_DEFAULT_PORT = 8080
 _HEADER = ("model", "version", "runtime", "inputs", "")
+_SERVICE_HEADER = ("service", "ready", "url")
 
 
 def _row(model: ModelFacts) -> Sequence[str]:
@@ -129,11 +185,12 @@ def _row(model: ModelFacts) -> Sequence[str]:
     return (model.name, model.version, _runtime(model), _inputs(model.metadata.inputs), state)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in (_HEADER, *rows)) for column in range(4)]
-    for row in (_HEADER, *rows):
-        cells = [cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
-        yield "  " + "  ".join([*cells, row[4]]).rstrip()
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    last = len(header) - 1
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(last)]
+    for row in (header, *rows):
+        cells = [cell.ljust(width) for cell, width in zip(row[:last], widths, strict=True)]
+        yield "  " + "  ".join([*cells, row[last]]).rstrip()
 
 
 def _runtime(model: ModelFacts) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salver.cli import parser
+from salver.cli import mlserver_files, parser
 from salver.cli.commands import COMMANDS, HIDDEN, Command, find_module
 from salver.cli.options import resolve
 from salver.errors import ManifestError, SalverError, SettingsError
@@ -67,13 +67,31 @@ def _reader_left() -> int:
 
 def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     targets, flags = parser.parse_serve(arguments)
-    settings = _settings(flags, environ, len(targets))
-    manifests = _manifests(settings.filename, environ.get("SALVER_NAMESPACE") or "default")
+    manifests, models = mlserver_files.split_files(flags.get("filename") or ())
+    if models:
+        flags = {**flags, "filename": manifests}
+    targets, defaults = _mlserver_defaults([*targets, *models])
+    settings = _settings(flags, environ, len(targets), defaults)
+    objects = _manifests(settings.filename, environ.get("SALVER_NAMESPACE") or "default")
 
     from salver import bootstrap
-    from salver.cli.banner import announce
+    from salver.cli.announcing import announce
 
-    return bootstrap.serve(targets, settings, announce, manifests)
+    return bootstrap.serve(targets, settings, announce, objects)
+
+
+def _mlserver_defaults(targets: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The targets, and what MLServer's `settings.json` among them says, if there is one."""
+    file = mlserver_files.find_server_file(targets)
+    if file is None:
+        return targets, {}
+    defaults, notes, folder = mlserver_files.read_defaults(file)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if folder:
+        own = str(file.parent)
+        targets = [folder if Path(each) == Path(own) else each for each in targets]
+    return targets, defaults
 
 
 def _manifests(names: Sequence[str], namespace: str) -> Sequence[dict[str, Any]]:
@@ -94,10 +112,15 @@ def _manifests(names: Sequence[str], namespace: str) -> Sequence[dict[str, Any]]
 
 
 def _settings(
-    flags: Mapping[str, Any], environ: Mapping[str, str], target_count: int
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    target_count: int,
+    defaults: Mapping[str, Any],
 ) -> ServeSettings:
+    """Of a flag, a variable, the file and `defaults`, the first that says something."""
     file = flags.get("config") or environ.get("SALVER_CONFIG") or ""
     toml = read_toml(Path(file or DEFAULT_FILE), is_required=bool(file))
+    toml = {**defaults, **toml}
     return resolve(flags, environ, toml, target_count=target_count, file=file or DEFAULT_FILE)
 
 

@@ -206,7 +206,9 @@ def _model_status(view: ServiceView, old: Mapping[str, Any], now: str) -> dict[s
     if view.problem is not None:
         reason, message = view.problem
         return {
-            "transitionStatus": "InvalidSpec",
+            "transitionStatus": "BlockedByFailedLoad"
+            if reason == "ModelLoadFailed"
+            else "InvalidSpec",
             "states": {
                 "activeModelState": old.get("states", {}).get("activeModelState", ""),
                 "targetModelState": "FailedToLoad",

@@ -98,7 +98,7 @@ class MetricsWindow:
 
 
 class RateMeter:
-    """Growth per second of a number that only ever grows: requests, or seconds of service."""
+    """Growth per second of a number that only ever grows, such as requests."""
 
     def __init__(self, now_s: float, total: float = 0.0) -> None:
         self._then_s = now_s
@@ -112,21 +112,6 @@ class RateMeter:
         grown = max(0.0, total - self._total)
         self._then_s, self._total = now_s, total
         return grown / passed_s
-
-
-class ConcurrencyMeter:
-    """The mean number of requests in a service at once, without a look at each of them.
-
-    Seconds spent by answered requests, plus the ages of those still there, grow by exactly
-    the concurrency of each second.
-    """
-
-    def __init__(self, now_s: float, answered_s: float = 0.0, open_age_s: float = 0.0) -> None:
-        self._meter = RateMeter(now_s, answered_s + open_age_s)
-
-    def concurrency(self, now_s: float, answered_s: float, open_age_s: float) -> float:
-        """Since the last call. `open_age_s`: the ages of the open requests, added up."""
-        return self._meter.rate(now_s, answered_s + open_age_s)
 
 
 def panic_window_s(policy: ScalingPolicy) -> float:

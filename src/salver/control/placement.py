@@ -58,6 +58,15 @@ FILTERS: tuple[Filter, ...] = (
 )
 
 
+def pinned_bytes(loaded: Sequence[LoadedModel]) -> int:
+    """What stays whatever happens. Of models being loaded nobody knows yet how much that is."""
+    return sum(
+        model.memory_bytes * min(model.copies, model.min_copies)
+        for model in loaded
+        if not model.is_loading
+    )
+
+
 class _Copy(msgspec.Struct, frozen=True):
     model: LoadedModel
     nth: int

@@ -7,7 +7,7 @@ hand comes back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -35,6 +35,12 @@ class Replica(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """The Pod's name."""
         return f"{self.revision}-{self.id}"
+
+
+class Pods(Protocol):
+    """Shows replicas as Pods."""
+
+    def show(self, replicas: Sequence[Replica]) -> None: ...
 
 
 class PodMirror:

@@ -6,7 +6,7 @@ traffic. Calls return at once, work goes on behind them, and changes are announc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -25,6 +25,10 @@ class Phase(Enum):
     LOADING = "Loading"
     READY = "Ready"
     FAILED = "Failed"
+
+
+Report = Callable[[Phase, str], None]
+"""Takes how far a revision has come, and a detail for people."""
 
 
 class RevisionOrder(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -21,6 +21,7 @@ from salver.control import rollout
 from salver.control.inference_status import ComponentView, ServiceView, inference_status
 from salver.control.ports import Machine, Observation, Phase, RevisionOrder
 from salver.control.resources import JsonObject, ObjectRef, ResourceStore, WatchEvent
+from salver.control.revision_status import RevisionMirror, share_of
 from salver.control.revisions import RevisionRecord, indexed, revision_object
 from salver.errors import ResourceNotFound, SalverError
 from salver.graph.plan import (
@@ -36,6 +37,7 @@ logger = logging.getLogger("salver.control")
 
 SERVICES = (KSERVE, "inferenceservices")
 REVISIONS = (SALVER, "revisions")
+RUNTIMES = ((KSERVE, "servingruntimes"), (KSERVE, "clusterservingruntimes"))
 PAUSED = "salver.dev/paused"
 """Annotation: `true` keeps traffic as it is, whatever the manifest says."""
 PINNED = "salver.dev/pinned"
@@ -44,6 +46,7 @@ MAX_HISTORY = 10
 """Revisions of a component that are kept for an undo."""
 
 _RESYNC_S = 5.0
+_LOOKS_AT_ONCE = 100
 _RETRY_S = 1.0
 _SETTLED = (Phase.READY, Phase.FAILED)
 _STATES: Mapping[Phase, rollout.RevisionState] = {
@@ -73,18 +76,23 @@ class Reconciler:
         now: Callable[[], str],
         url_of: Callable[[str, str], str],
         on_event: Callable[[JsonObject, str, str, str], None],
+        pooled_problem: Callable[[str, str], tuple[str, str] | None] = lambda *_: None,
     ) -> None:
+        """`pooled_problem` says what keeps a service's model in the shared pool from serving."""
         self._store = store
         self._machine = machine
         self._compile = compile_object
         self._now = now
         self._url_of = url_of
         self._on_event = on_event
+        self._pooled_problem = pooled_problem
+        self._mirror = RevisionMirror(store, now)
         self._dirty: dict[ServiceKey, None] = {}
         self._wake = asyncio.Event()
         self._exposed: dict[ServiceKey, Any] = {}
         self._started: dict[ServiceKey, set[str]] = {}
         self._seen: dict[ServiceKey, Mapping[str, Observation]] = {}
+        self._known: set[ServiceKey] = set()
         self._gone: set[ServiceKey] = set()
         self._revisions = indexed(store.list(*REVISIONS)[0])
         self._unsubscribe = store.subscribe(self._on_change)
@@ -103,9 +111,9 @@ class Reconciler:
                 # Another of its name may be there before the next pass: it inherits nothing.
                 self._gone.add((ref.namespace, ref.name))
             self.touch(ref.namespace, ref.name)
-        elif ref.group == KSERVE:
-            # A runtime has come or gone: any service may now choose another.
-            for namespace, name in list(self._started):
+        elif (ref.group, ref.plural) in RUNTIMES:
+            # It has come, changed or gone: any service may now choose another.
+            for namespace, name in self._known:
                 self.touch(namespace, name)
 
     async def run(self) -> None:
@@ -115,7 +123,7 @@ class Reconciler:
                 async with asyncio.timeout(_RESYNC_S):
                     await self._wake.wait()
             except TimeoutError:
-                self._touch_changed()
+                await self._touch_changed()
             self._wake.clear()
             while self._dirty:
                 key = next(iter(self._dirty))
@@ -123,11 +131,13 @@ class Reconciler:
                 self._pass_over(key)
                 await asyncio.sleep(0)
 
-    def _touch_changed(self) -> None:
+    async def _touch_changed(self) -> None:
         """Touches what looks different by now; thousands that do not cost next to nothing."""
-        for key, names in self._started.items():
+        for number, (key, names) in enumerate(list(self._started.items())):
             if self._observations(key, names) != self._seen.get(key):
                 self.touch(*key)
+            if number % _LOOKS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _observations(self, key: ServiceKey, names: Iterable[str]) -> Mapping[str, Observation]:
         return {name: self._machine.observe(key[0], name) for name in names}
@@ -158,6 +168,7 @@ class Reconciler:
         except ResourceNotFound:
             self._forget(key)
             return
+        self._known.add(key)
         old = obj.get("status") or {}
         problem: tuple[str, str] | None = None
         desire: ServiceDesire | None = None
@@ -172,11 +183,29 @@ class Reconciler:
         if desire is not None and desire.stopped:
             self._stop(key)
             view = ServiceView(_generation(obj), self._url_of(namespace, name), stopped=True)
+        elif desire is not None and desire.pooled:
+            # It may have had revisions of its own before.
+            self._stop(key)
+            view = ServiceView(
+                _generation(obj),
+                self._url_of(namespace, name),
+                problem=problem or self._pooled_problem(namespace, name),
+                notes=desire.notes,
+            )
         elif desire is None:
             view = ServiceView(_generation(obj), self._url_of(namespace, name), problem=problem)
         else:
             view = self._carry_out(obj, desire, problem)
         self._write_status(ref, obj, old, view)
+        self._show_revisions(key, view)
+
+    def _show_revisions(self, key: ServiceKey, view: ServiceView) -> None:
+        traffic = {each.component: each.traffic for each in view.components}
+        for kind in get_args(Component):
+            for record in self._revisions.get((*key, kind), []):
+                seen = self._machine.observe(key[0], record.name)
+                share = share_of(record.name, traffic.get(kind))
+                self._mirror.show(ObjectRef(*REVISIONS, key[0], record.name), seen, share)
 
     def _former(self, obj: JsonObject) -> ServiceDesire | None:
         """What was last carried out, for as long as the present manifest cannot be."""
@@ -331,6 +360,7 @@ class Reconciler:
         ]
         for record in idle[: max(0, len(records) - MAX_HISTORY)]:
             records.remove(record)
+            self._mirror.forget(ObjectRef(*REVISIONS, namespace, record.name))
             with contextlib.suppress(ResourceNotFound):
                 self._store.delete(ObjectRef(*REVISIONS, namespace, record.name))
 
@@ -353,9 +383,11 @@ class Reconciler:
     def _forget(self, key: ServiceKey) -> None:
         """The service is no more; the store has dropped its revisions with it."""
         self._stop(key)
+        self._known.discard(key)
         for each in [each for each in self._revisions if each[:2] == key]:
             for record in self._revisions.pop(each):
                 self._machine.retire(key[0], record.name)
+                self._mirror.forget(ObjectRef(*REVISIONS, key[0], record.name))
 
     # Status.
 

@@ -48,6 +48,15 @@ class Call:
         self.is_abandoned = False
         """The client has left: nobody waits for the answer."""
 
+    @property
+    def granted_s(self) -> float:
+        """Seconds that the caller, or else the server, gives it in all."""
+        return self.deadline_s - self.arrived_s
+
+    def limit(self, deadline_s: float) -> None:
+        """Gives it another deadline: that of the model which it has come to."""
+        self.deadline_s = deadline_s
+
     def deliver(self, body: bytes, aux: int) -> None:
         """Hands over the encoded response; `aux` > 0 is the length of its JSON part."""
         raise NotImplementedError

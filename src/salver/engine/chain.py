@@ -44,13 +44,24 @@ class SubCall(Call):
         self._is_given_up = False
         super().__init__(codec, aux, body, arrived_s=now_s, deadline_s=parent.deadline_s)
         self._step = ""
-        self._deliver: _Deliver = self.answer
+        self._deliver: _Deliver | None = None
 
-    def then(self, step: str, deliver: _Deliver) -> SubCall:
-        """Names the step for errors, and says who takes its answer."""
+    def then(self, step: str, deliver: _Deliver | None = None) -> SubCall:
+        """Names the step for errors, and says who takes its answer: unless told, the caller."""
         self._step = step
         self._deliver = deliver
         return self
+
+    @property
+    def granted_s(self) -> float:
+        """What the caller's was given: a step has the rest of it."""
+        return self._parent.granted_s
+
+    def limit(self, deadline_s: float) -> None:
+        """See `Call`. A step that may take longer leaves no less time to those after it."""
+        self.deadline_s = deadline_s
+        if deadline_s > self._parent.deadline_s:
+            self._parent.limit(deadline_s)
 
     @property
     def is_abandoned(self) -> bool:
@@ -62,7 +73,11 @@ class SubCall(Call):
         self._is_given_up = value
 
     def deliver(self, body: bytes, aux: int) -> None:
-        if not self.is_abandoned:
+        if self.is_abandoned:
+            return
+        if self._deliver is None:
+            self.answer(body, aux, self.coding)
+        else:
             self._deliver(body, aux, self.coding)
 
     def fail(self, kind: ErrorKind, message: str) -> None:
@@ -87,66 +102,67 @@ class TransformedService:
     def __init__(self, transformer: ServedModel, predictor: ServedModel, *, clock: Clock) -> None:
         self.name = predictor.name
         self.version = predictor.version
-        self._transformer = transformer
-        self._predictor = predictor
-        self._clock = clock
+        self.transformer = transformer
+        self.predictor = predictor
+        self.clock = clock
 
     @property
     def status(self) -> ModelStatus:
         """The predictor's, unless the transformer is what keeps the service from serving."""
-        own = self._predictor.status
-        other = self._transformer.status
-        if self._transformer.is_ready or not self._predictor.is_ready:
+        own = self.predictor.status
+        other = self.transformer.status
+        if self.transformer.is_ready or not self.predictor.is_ready:
             return own
         reason = f"transformer: {other.reason}" if other.reason else "transformer is not ready"
         return ModelStatus(own.name, own.version, other.state, reason)
 
     @property
     def is_ready(self) -> bool:
-        return self._transformer.is_ready and self._predictor.is_ready
+        return self.transformer.is_ready and self.predictor.is_ready
 
     @property
     def metadata(self) -> ModelMetadata:
         """What callers send is the transformer's to say; if it does not, it is the predictor's."""
-        metadata = self._predictor.metadata
-        inputs = self._transformer.metadata.inputs
+        metadata = self.predictor.metadata
+        inputs = self.transformer.metadata.inputs
         return msgspec.structs.replace(metadata, inputs=inputs) if inputs else metadata
 
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
-        steps = _Steps(call, self._transformer, self._predictor, self._clock)
-        steps.begin()
+        _Steps(call, self).begin()
 
 
 class _Steps:
-    """One call on its way through the steps."""
+    """One call on its way through the steps.
 
-    __slots__ = ("_call", "_clock", "_has_headers", "_operations", "_predictor", "_transformer")
+    Keeps the service alive until its last step has begun, which is how others see that nothing
+    of it is needed any more. Nothing here may refer to itself: steps end with their last
+    reference, the bodies that they hold with them.
+    """
 
-    def __init__(
-        self, call: Call, transformer: ServedModel, predictor: ServedModel, clock: Clock
-    ) -> None:
+    __slots__ = ("_call", "_has_headers", "_operations", "_service")
+
+    def __init__(self, call: Call, service: TransformedService) -> None:
         self._call = call
-        self._transformer = transformer
-        self._predictor = predictor
-        self._clock = clock
-        self._operations, self._has_headers = _operations(transformer)
+        self._service = service
+        self._operations, self._has_headers = _operations(service.transformer)
 
     def begin(self) -> None:
         call = self._call
         if not self._operations:
             # A service of its own (a command, a URL): it takes the whole request, and asks the
             # predictor by itself.
-            step = SubCall(call, call.codec, call.aux, call.body, self._clock())
-            self._transformer.submit(step.then("transformer", step.answer))
+            step = SubCall(call, call.codec, call.aux, call.body, self._service.clock())
+            self._service.transformer.submit(step.then("transformer"))
             return
         if Operation.PREPROCESS.method not in self._operations:
             self._predict(call.body, call.aux, call.codec & CONTENT_BITS)
             return
         tag = marked(call.codec & ~_ACCEPTS_BITS, Operation.PREPROCESS)
-        step = _step_call(call, tag, call.aux, call.body, self._clock(), self._has_headers)
-        step.then("transformer (preprocess)", self._on_preprocessed)
-        self._transformer.submit(step)
+        step = self._step(tag, call.aux, call.body)
+        self._service.transformer.submit(
+            step.then("transformer (preprocess)", self._on_preprocessed)
+        )
 
     def _on_preprocessed(self, body: bytes, aux: int, coding: int) -> None:
         call = self._call
@@ -158,17 +174,20 @@ class _Steps:
         if not is_last:
             # The transformer reads the answer: what it takes to pack it would be wasted.
             tag &= ~_ACCEPTS_BITS
-        step = SubCall(self._call, tag, aux, body, self._clock())
-        step.then("predictor", step.answer if is_last else self._on_predicted)
-        self._predictor.submit(step)
+        step = SubCall(self._call, tag, aux, body, self._service.clock())
+        self._service.predictor.submit(
+            step.then("predictor", None if is_last else self._on_predicted)
+        )
 
     def _on_predicted(self, body: bytes, aux: int, coding: int) -> None:
         call = self._call
         content = call.codec & (_CODEC_BITS | _ACCEPTS_BITS) | coding << 8
         tag = marked(content, Operation.POSTPROCESS)
-        step = _step_call(call, tag, aux, body, self._clock(), self._has_headers)
-        step.then("transformer (postprocess)", step.answer)
-        self._transformer.submit(step)
+        step = self._step(tag, aux, body)
+        self._service.transformer.submit(step.then("transformer (postprocess)"))
+
+    def _step(self, tag: int, aux: int, body: bytes | bytearray) -> SubCall:
+        return _step_call(self._call, tag, aux, body, self._service.clock(), self._has_headers)
 
 
 class ExplainedService:
@@ -197,7 +216,7 @@ class ExplainedService:
         _, has_headers = _operations(self._explainer)
         tag = marked(call.codec, Operation.EXPLAIN)
         step = _step_call(call, tag, call.aux, call.body, self._clock(), has_headers)
-        self._explainer.submit(step.then("explainer", step.answer))
+        self._explainer.submit(step.then("explainer"))
 
 
 def _operations(model: ServedModel) -> tuple[tuple[str, ...], bool]:

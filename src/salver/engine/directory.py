@@ -7,11 +7,11 @@ may be a worker's queue itself or a split over several.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
-from salver.engine.ports import ModelCatalog, ModelStatus, ServedModel
+from salver.engine.ports import Forwarder, ModelCatalog, ModelStatus, ServedModel
 from salver.errors import ModelNotFound, Unsupported
 
 DEFAULT_NAMESPACE = "default"
@@ -33,6 +33,23 @@ class ServiceEntry(msgspec.Struct, frozen=True):
     explainer: ServedModel | None = None
     components: Mapping[str, ServedModel] = {}
     hosts: tuple[str, ...] = ()
+    tagged: Mapping[str, ServedModel] = {}
+    """Revisions that have a tag, by their own Host headers."""
+    forward: Forwarder | None = None
+    """What answers every path under the service's own that is no inference route."""
+    forwards: Mapping[str, Forwarder] = {}
+    """The same for components, by name, and for tagged revisions, by host."""
+    is_opaque: bool = False
+    """It speaks a protocol of its own: inference routes are forwarded too."""
+
+
+class PoolEntry(msgspec.Struct, frozen=True):
+    """A service whose models are in the shared pool; `models` is looked at live."""
+
+    namespace: str
+    name: str
+    models: Set[str]
+    hosts: tuple[str, ...] = ()
 
 
 class ModelDirectory:
@@ -41,40 +58,77 @@ class ModelDirectory:
     def __init__(self, own: ModelCatalog) -> None:
         self._own = own
         self._services: dict[tuple[str, str], ServiceEntry] = {}
+        self._named: dict[str, dict[str, ServiceEntry]] = {}
+        """The services of a name, by namespace; `_by_name` has the one that a bare name means."""
         self._by_name: dict[str, ServiceEntry] = {}
+        self._claims: dict[str, dict[tuple[str, str], tuple[ServiceEntry, ServedModel]]] = {}
+        """Who claims a path or host; `_scopes` has the one that gets it."""
         self._scopes: dict[str, tuple[ServiceEntry, ServedModel]] = {}
+        self._forwarders: dict[str, Forwarder] = {}
+        self._pools: dict[str, PoolEntry] = {}
         self._find_own = own.find
 
     # What the control plane calls.
 
     def expose(self, entry: ServiceEntry) -> None:
         """Makes the service reachable, or replaces it, between two requests."""
+        former = self._services.get((entry.namespace, entry.name))
+        if former is not None:
+            self._remove(former)
         self._services[entry.namespace, entry.name] = entry
-        self._reindex()
+        self._add(entry)
 
     def withdraw(self, namespace: str, name: str) -> None:
         """The service answers no more."""
-        self._services.pop((namespace, name), None)
-        self._reindex()
+        former = self._services.pop((namespace, name), None)
+        if former is not None:
+            self._remove(former)
+
+    def expose_pool(self, entry: PoolEntry) -> None:
+        """Its models answer under the service's address, besides by their names."""
+        places = [f"{entry.namespace}/{entry.name}", *(LOCAL_HOST + host for host in entry.hosts)]
+        self._pools |= dict.fromkeys(places, entry)
+
+    def withdraw_pool(self, namespace: str, name: str) -> None:
+        """The service has no address any more; its models are another's affair."""
+        self._pools = {
+            place: entry
+            for place, entry in self._pools.items()
+            if (entry.namespace, entry.name) != (namespace, name)
+        }
 
     def service(self, namespace: str, name: str) -> ServiceEntry | None:
         """The service as it is exposed now."""
         return self._services.get((namespace, name))
 
-    def _reindex(self) -> None:
-        by_name: dict[str, ServiceEntry] = {}
-        scopes: dict[str, tuple[ServiceEntry, ServedModel]] = {}
-        # The default namespace last: a bare name means its service before any other's.
-        for entry in sorted(
-            self._services.values(), key=lambda each: each.namespace == DEFAULT_NAMESPACE
-        ):
-            by_name[entry.name] = entry
-            scopes[f"{entry.namespace}/{entry.name}"] = (entry, entry.entry)
-            for host in entry.hosts:
-                scopes[LOCAL_HOST + host] = (entry, entry.entry)
-            for name, model in entry.components.items():
-                scopes[f"{entry.namespace}/{name}"] = (entry, model)
-        self._by_name, self._scopes = by_name, scopes
+    def _add(self, entry: ServiceEntry) -> None:
+        """Adds the entry to the tables; thousands of others are not looked at."""
+        named = self._named.setdefault(entry.name, {})
+        named[entry.namespace] = entry
+        self._by_name[entry.name] = _bearer(named)
+        for scope, model in _scopes(entry).items():
+            claims = self._claims.setdefault(scope, {})
+            claims[entry.namespace, entry.name] = (entry, model)
+            self._scopes[scope] = claims[max(claims, key=_rank)]
+        self._forwarders |= _forwarders(entry)
+
+    def _remove(self, entry: ServiceEntry) -> None:
+        named = self._named[entry.name]
+        del named[entry.namespace]
+        if named:
+            self._by_name[entry.name] = _bearer(named)
+        else:
+            del self._named[entry.name], self._by_name[entry.name]
+        for scope in _scopes(entry):
+            claims = self._claims[scope]
+            del claims[entry.namespace, entry.name]
+            if claims:
+                self._scopes[scope] = claims[max(claims, key=_rank)]
+            else:
+                del self._claims[scope], self._scopes[scope]
+        for scope, forwarder in _forwarders(entry).items():
+            if self._forwarders.get(scope) is forwarder:
+                del self._forwarders[scope]
 
     # What the listeners ask.
 
@@ -82,7 +136,7 @@ class ModelDirectory:
         """The service of that name, else the command line's model."""
         entry = self._by_name.get(name)
         if entry is not None:
-            return self._of_version(entry, version) if version else entry.entry
+            return _of_version(entry, entry.entry, version)
         try:
             return self._find_own(name, version)
         except ModelNotFound:
@@ -95,13 +149,6 @@ class ModelDirectory:
         shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
         return f"unknown model '{name}': this server has {shown}"
 
-    def _of_version(self, entry: ServiceEntry, version: str) -> ServedModel:
-        if version != entry.entry.version:
-            raise ModelNotFound(
-                f"model '{entry.name}' has no version '{version}': it has {entry.entry.version}"
-            )
-        return entry.entry
-
     def find_in(self, scope: str, name: str, version: str = "") -> ServedModel:
         """The model asked for by path (`NAMESPACE/SERVICE`) or by Host header (`host:...`).
 
@@ -110,20 +157,35 @@ class ModelDirectory:
         """
         found = self._scopes.get(scope)
         if found is None:
+            if scope in self._pools:
+                return _PoolView(self, self._own, self._pools[scope]).find(name, version)
             if scope.startswith(LOCAL_HOST):
                 return self.find(name, version)
             raise ModelNotFound(f"unknown service '{scope}': see 'salver get inferenceservices -A'")
         entry, model = found
+        if entry.is_opaque and model is entry.entry:
+            raise ModelNotFound(
+                f"service '{scope}' speaks a protocol of its own: it is asked by its own paths"
+            )
         if name and name != entry.name:
             raise ModelNotFound(f"service '{scope}' has no model '{name}': it has '{entry.name}'")
-        return model if not version else self._of_version(entry, version)
+        return _of_version(entry, model, version)
+
+    def forwarder(self, scope: str) -> Forwarder | None:
+        """What answers every path under this one, or at this host; None if nothing does."""
+        return self._forwarders.get(scope)
 
     def find_explainer(self, scope: str, name: str) -> ServedModel:
         """The explainer of the service. Raises `ModelNotFound` or `Unsupported`."""
         found = self._scopes.get(scope) if scope else None
+        if found is None and scope and not scope.startswith(LOCAL_HOST):
+            # A path names its service: no other of that name will do.
+            self.find_in(scope, name)
         entry = found[0] if found is not None else self._by_name.get(name)
         if entry is None:
             self.find(name)
+        elif name != entry.name:
+            self.find_in(scope, name)
         if entry is None or entry.explainer is None:
             raise Unsupported(f"model '{name}' has no explainer: ask :predict instead")
         return entry.explainer
@@ -132,6 +194,8 @@ class ModelDirectory:
         """The catalog as seen under one path or host. Raises `ModelNotFound`."""
         found = self._scopes.get(scope)
         if found is None:
+            if scope in self._pools:
+                return _PoolView(self, self._own, self._pools[scope])
             if scope.startswith(LOCAL_HOST):
                 return self
             self.find_in(scope, "")
@@ -173,6 +237,47 @@ class ModelDirectory:
         await self._own.unload(name)
 
 
+def _of_version(entry: ServiceEntry, model: ServedModel, version: str) -> ServedModel:
+    """The model, if that is its version or none is asked for. Raises `ModelNotFound`."""
+    if version and version != model.version:
+        raise ModelNotFound(
+            f"model '{entry.name}' has no version '{version}': it has {model.version}"
+        )
+    return model
+
+
+def _bearer(named: dict[str, ServiceEntry]) -> ServiceEntry:
+    """A bare name means the default namespace's service before any other's."""
+    found = named.get(DEFAULT_NAMESPACE)
+    return found if found is not None else next(reversed(named.values()))
+
+
+def _rank(service: tuple[str, str]) -> tuple[bool, tuple[str, str]]:
+    """Of several that claim an address, the highest gets it."""
+    return (service[0] == DEFAULT_NAMESPACE, service)
+
+
+def _scopes(entry: ServiceEntry) -> dict[str, ServedModel]:
+    """The paths and hosts of a service, and what answers there."""
+    found = {f"{entry.namespace}/{entry.name}": entry.entry}
+    found |= {LOCAL_HOST + host: entry.entry for host in entry.hosts}
+    found |= {LOCAL_HOST + host: model for host, model in entry.tagged.items()}
+    return found | {f"{entry.namespace}/{name}": each for name, each in entry.components.items()}
+
+
+def _forwarders(entry: ServiceEntry) -> dict[str, Forwarder]:
+    """Who answers any path, by scope."""
+    found: dict[str, Forwarder] = {}
+    for name, forwarder in entry.forwards.items():
+        found[LOCAL_HOST + name if name in entry.tagged else f"{entry.namespace}/{name}"] = (
+            forwarder
+        )
+    if entry.forward is not None:
+        places = [f"{entry.namespace}/{entry.name}", *(LOCAL_HOST + host for host in entry.hosts)]
+        found |= dict.fromkeys(places, entry.forward)
+    return found
+
+
 class _ServiceView:
     """One service as a catalog of its own."""
 
@@ -208,3 +313,48 @@ class _ServiceView:
 
     async def unload(self, name: str) -> None:
         await self._directory.unload(name)
+
+
+class _PoolView:
+    """The pooled models of one service as a catalog of their own."""
+
+    def __init__(self, directory: ModelDirectory, own: ModelCatalog, entry: PoolEntry) -> None:
+        self._directory = directory
+        self._own = own
+        self._entry = entry
+
+    def _check(self, name: str) -> None:
+        if name not in self._entry.models:
+            known = sorted(self._entry.models)
+            shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+            raise ModelNotFound(
+                f"service '{self._entry.namespace}/{self._entry.name}' has no model '{name}': it "
+                f"has {shown or 'none yet'}"
+            )
+
+    def find(self, name: str, version: str = "") -> ServedModel:
+        self._check(name)
+        return self._own.find(name, version)
+
+    def versions(self, name: str) -> Sequence[str]:
+        self._check(name)
+        return self._own.versions(name)
+
+    def statuses(self) -> Sequence[ModelStatus]:
+        return [self.find(name).status for name in sorted(self._entry.models)]
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._directory.is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        return self._directory.is_draining
+
+    async def load(self, name: str) -> None:
+        self._check(name)
+        await self._own.load(name)
+
+    async def unload(self, name: str) -> None:
+        self._check(name)
+        await self._own.unload(name)

@@ -166,7 +166,8 @@ class LoggedModel:
     ) -> None:
         self.name = model.name
         self.version = model.version
-        self._model = model
+        self.model = model
+        """The one whose payloads are logged."""
         self._recorder = _Recorder(subject, policy, queue, now_text)
         self._logs_requests = policy.mode in ("all", "request")
         self._logs_responses = policy.mode in ("all", "response")
@@ -175,15 +176,15 @@ class LoggedModel:
 
     @property
     def status(self) -> ModelStatus:
-        return self._model.status
+        return self.model.status
 
     @property
     def is_ready(self) -> bool:
-        return self._model.is_ready
+        return self.model.is_ready
 
     @property
     def metadata(self) -> ModelMetadata:
-        return self._model.metadata
+        return self.model.metadata
 
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
@@ -191,15 +192,18 @@ class LoggedModel:
         if self._logs_requests:
             self._recorder.request(event_id, call)
         if not self._logs_responses:
-            self._model.submit(call)
+            self.model.submit(call)
             return
-        step = SubCall(call, call.codec, call.aux, call.body, self._clock())
 
         def deliver(body: bytes, aux: int, coding: int) -> None:
-            step.answer(body, aux, coding)
+            call.coding = coding
+            call.deliver(body, aux)
             self._recorder.response(event_id, call, body, aux, coding)
 
-        self._model.submit(step.then("", deliver))
+        # What is called refers to the caller's call, not to the step: a step that referred to
+        # itself would stay in memory, body and all, until the collector comes by.
+        step = SubCall(call, call.codec, call.aux, call.body, self._clock())
+        self.model.submit(step.then("", deliver))
 
 
 class _Recorder:

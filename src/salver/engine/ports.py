@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -47,6 +48,35 @@ class ServedModel(Protocol):
 
         Never raises and never blocks; a refusal is delivered through `call.fail` too.
         """
+
+
+class ForwardedRequest(msgspec.Struct, frozen=True):
+    """A whole HTTP request that somebody else is to answer. `target` is path and query."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    body: bytes = b""
+
+
+class ForwardedAnswer(Protocol):
+    """An answer whose head has come; names of headers are in lower case."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]: ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises `Unavailable` if it is cut off, and `DeadlineExceeded`."""
+
+
+class Forwarder(Protocol):
+    """Something that answers HTTP requests itself, whatever their paths."""
+
+    def forward(self, request: ForwardedRequest) -> AbstractAsyncContextManager[ForwardedAnswer]:
+        """The answer, for as long as the context lasts. Entering it raises `RequestError`."""
 
 
 class ModelCatalog(Protocol):

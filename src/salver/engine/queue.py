@@ -62,20 +62,9 @@ class ModelQueue:
         self._is_gated = False
         """It refuses, or it rests; one check for both on the way in."""
         self._refusal: tuple[ErrorKind, str] | None = None
+        self._is_finishing = False
+        """What it refuses are new calls only."""
         self._on_wanted: Callable[[], object] | None = None
-
-    @property
-    def arrived(self) -> int:
-        """How many calls have come so far, refused ones included; only ever grows."""
-        return int(self.metrics.requests.value)
-
-    @property
-    def served_s(self) -> float:
-        """Seconds that answered calls spent here, added up; only ever grows.
-
-        What it grows by in a second is the concurrency of that second (Little's law).
-        """
-        return self.metrics.request_duration.total
 
     @property
     def concurrency(self) -> int:
@@ -126,15 +115,22 @@ class ModelQueue:
 
     def refuse(self, kind: ErrorKind, message: str) -> None:
         """From now on refuses every call, those that wait included."""
-        self._refusal = (kind, message)
-        self._is_gated = True
+        self.finish(kind, message)
+        self._is_finishing = False
         waiting, self._waiting = self._waiting, deque()
         for call in waiting:
             self._fail(call, kind, message)
 
+    def finish(self, kind: ErrorKind, message: str) -> None:
+        """From now on refuses every call that comes; those that are here are answered."""
+        self._refusal = (kind, message)
+        self._is_finishing = True
+        self._is_gated = True
+
     def accept(self) -> None:
         """Takes calls again after `refuse`, or has replicas again after `rest`."""
         self._refusal = None
+        self._is_finishing = False
         self._on_wanted = None
         self._is_gated = False
 
@@ -144,6 +140,7 @@ class ModelQueue:
         After that call the queue counts as awake; until replicas come, calls wait.
         """
         self._refusal = None
+        self._is_finishing = False
         self._on_wanted = on_wanted
         self._is_gated = True
         if self._waiting:
@@ -189,12 +186,12 @@ class ModelQueue:
             else:
                 retried.append(call)
         self.metrics.retries.value += len(retried)
-        if self._refusal is not None:
+        if self._refusal is not None and not self._is_finishing:
             for call in retried:
                 self._fail(call, *self._refusal)
             return
         self._waiting.extendleft(reversed(retried))
-        if retried and self._is_gated:
+        if retried and self._is_gated and not self._is_finishing:
             self._wake()
         self._pump()
 

@@ -24,8 +24,6 @@ from salver.telemetry.shadow import ShadowMetrics
 logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 128
-MAX_COMPARED_BYTES = 1 << 20
-"""Longer answers are compared as bytes: the gateway must not parse what it need not."""
 _ACCEPTS_BITS = 0xFF0000
 
 Outcome = Answer | ErrorKind
@@ -51,6 +49,8 @@ class _Pair:
         self.shadow_s = 0.0
 
     def set_model(self, outcome: Outcome, seconds: float) -> None:
+        if self.model is not None:
+            return  # It was timed out, and its worker has answered after all.
         self.model, self.model_s = outcome, seconds
         if self.shadow is not None:
             self.owner.on_pair(self)
@@ -77,6 +77,16 @@ class ObservedCall(Call):
             arrived_s=parent.arrived_s,
             deadline_s=parent.deadline_s,
         )
+
+    @property
+    def granted_s(self) -> float:
+        """The caller's own."""
+        return self._parent.granted_s
+
+    def limit(self, deadline_s: float) -> None:
+        """The caller's is limited too."""
+        self.deadline_s = deadline_s
+        self._parent.limit(deadline_s)
 
     @property
     def is_abandoned(self) -> bool:
@@ -224,16 +234,18 @@ class ShadowedModel:
         metrics.observe_durations(pair.model_s, pair.shadow_s)
         if isinstance(shadow, ErrorKind) and not isinstance(model, ErrorKind):
             metrics.errors.value += 1
-        elif self._is_match(model, shadow):
+            return
+        is_match = self._is_match(model, shadow)
+        if is_match is None:
+            metrics.uncompared.value += 1
+        elif is_match:
             metrics.matches.value += 1
         else:
             metrics.mismatches.value += 1
 
-    def _is_match(self, model: Outcome, shadow: Outcome) -> bool:
+    def _is_match(self, model: Outcome, shadow: Outcome) -> bool | None:
         if isinstance(model, ErrorKind) or isinstance(shadow, ErrorKind):
             return model is shadow
-        if max(len(model.body), len(shadow.body)) > MAX_COMPARED_BYTES:
-            return model.body == shadow.body
         try:
             return self._is_same(model, shadow)
         except Exception:

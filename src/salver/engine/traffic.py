@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +25,12 @@ _HASH_RANGE = float(1 << 64)
 
 RandomNumber = Callable[[], float]
 """A number from [0, 1), e.g. `random.random`."""
+
+
+class Headed(Protocol):
+    """A request whose headers can be asked for."""
+
+    def header(self, name: bytes) -> bytes: ...
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -128,9 +135,10 @@ class TrafficSplit:
         self._table.at(self._random()).submit(call)
 
     def _submit_by_headers(self, call: Call) -> None:
-        self._choose(call).submit(call)
+        self.choose(call).submit(call)
 
-    def _choose(self, call: Call) -> ServedModel:
+    def choose(self, call: Headed) -> ServedModel:
+        """The model that this request goes to."""
         table = self._table
         if table.by_tag:
             tag = call.header(TAG_HEADER) or call.header(KNATIVE_TAG_HEADER)
@@ -177,7 +185,7 @@ def _two_way(
     return submit
 
 
-def sticky_value(call: Call, sticky: StickyPolicy) -> bytes:
+def sticky_value(call: Headed, sticky: StickyPolicy) -> bytes:
     """What tells this caller from others; empty if the request does not say."""
     if sticky.header:
         value = call.header(sticky.header.lower().encode())

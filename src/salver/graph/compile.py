@@ -23,7 +23,8 @@ from salver.graph.plan import (
     ServiceDesire,
     StickyPolicy,
 )
-from salver.graph.runners import RunnerChooser, model_of
+from salver.graph.pooled import is_pooled
+from salver.graph.runners import URL, RunnerChooser, model_of
 from salver.graph.scaling import scaling_policy
 from salver.graph.selection import PlanError, Runtime
 from salver.spec.kserve import (
@@ -56,12 +57,13 @@ def compile_inference_service(
     """
     compiler = _Compiler(service, runtimes)
     spec = service.spec
-    if is_pool(service):
+    if is_pool(service) or is_pooled(service):
         return ServiceDesire(
             namespace=service.metadata.namespace or "default",
             name=service.metadata.name,
             components=(),
             pooled=True,
+            notes=_left_out(service),
         )
     components = [compiler.predictor(spec.predictor)]
     if spec.transformer is not None:
@@ -79,11 +81,23 @@ def compile_inference_service(
 
 def is_pool(service: InferenceService) -> bool:
     """Whether it has no model of its own, but is there for TrainedModels to be served."""
+    annotations = {**service.metadata.annotations, **service.spec.predictor.annotations}
     model = model_of(service.spec.predictor)
-    if model is None or model.model_format.name not in LOCAL_RUNTIMES:
+    if URL in annotations or CLASS in annotations or model is None:
+        return False
+    if model.model_format.name not in LOCAL_RUNTIMES or is_pooled(service):
         return False
     variables = {each.name for each in model.env}
     return not model.storage_uri and model.storage is None and "STORAGE_URI" not in variables
+
+
+def _left_out(service: InferenceService) -> tuple[str, ...]:
+    """What a service whose models are in the shared pool does not get."""
+    spec = service.spec
+    parts = (("transformer", spec.transformer), ("explainer", spec.explainer))
+    left_out = [name for name, part in parts if part is not None]
+    left_out += ["canary"] if spec.canary else []
+    return tuple(f"spec.{name} has no meaning for models of the shared pool" for name in left_out)
 
 
 class _Compiler:
@@ -131,9 +145,12 @@ class _Compiler:
     def around(
         self, spec: TransformerSpec | ExplainerSpec, component: Component
     ) -> ComponentDesire:
-        annotations = self._annotations(spec)
-        if CLASS in annotations:
-            runner: Runner = self._runners.of_class(spec, annotations[CLASS], "transformer")
+        # The service's own annotations are about its predictor.
+        annotations = spec.annotations
+        if URL in annotations:
+            runner: Runner = self._runners.of_url(annotations)
+        elif CLASS in annotations:
+            runner = self._runners.of_class(spec, annotations[CLASS], "transformer")
         elif spec.containers:
             runner = self._runners.of_container(spec, component)
         else:
@@ -151,6 +168,8 @@ class _Compiler:
 
     def _predictor_plan(self, spec: PredictorSpec) -> ComponentPlan:
         annotations = self._annotations(spec)
+        if URL in annotations:
+            return self._component(spec, "predictor", self._runners.of_url(annotations))
         if CLASS in annotations:
             return self._component(
                 spec, "predictor", self._runners.of_class(spec, annotations[CLASS], "python")

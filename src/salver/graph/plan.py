@@ -89,10 +89,14 @@ class ContainerRunner(msgspec.Struct, frozen=True, tag="container"):
 
 
 class RemoteRunner(msgspec.Struct, frozen=True, tag="remote"):
-    """A service that runs elsewhere: `url` is its base, e.g. `http://10.0.0.7:8080`."""
+    """A service that runs elsewhere: `url` is its base, e.g. `http://10.0.0.7:8080`.
+
+    `model`: what the model is called there; empty: as the service is here.
+    """
 
     url: str
     protocol: WireProtocol = "v1"
+    model: str = ""
 
 
 Runner = ModelRunner | CommandRunner | ContainerRunner | RemoteRunner

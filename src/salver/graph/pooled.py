@@ -1,4 +1,6 @@
-"""From TrainedModels and ModelMesh Predictors to models of the shared pool. Pure."""
+"""From TrainedModels, ModelMesh Predictors, and InferenceServices that say so, to models of the
+shared pool. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,30 @@ import msgspec
 
 from salver.graph.builtin_runtimes import LOCAL_RUNTIMES
 from salver.graph.plan import ModelRunner
+from salver.graph.runners import RunnerChooser, model_of
 from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
-from salver.spec.kserve import ModelFormat, TrainedModel
+from salver.spec.kserve import InferenceService, ModelFormat, TrainedModel
 from salver.spec.modelmesh import Predictor, PredictorStorage
 
+DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
+"""Annotation: `ModelMesh` puts an InferenceService's model into the shared pool."""
 MIN_COPIES = "salver.dev/min-copies"
 MAX_COPIES = "salver.dev/max-copies"
 """Annotations: how many workers a pooled model has at least and at most."""
 
 
 class PooledPlan(msgspec.Struct, frozen=True):
-    """One model of the pool: known at once, fetched and loaded on its first request."""
+    """One model of the pool: known at once, fetched and loaded on its first request.
+
+    `service` is the InferenceService under whose address it answers too, if it has one.
+    """
 
     namespace: str
     name: str
     runner: ModelRunner
     min_copies: int = 0
     max_copies: int = 1
+    service: str = ""
 
 
 def compile_trained_model(model: TrainedModel) -> PooledPlan:
@@ -36,7 +45,27 @@ def compile_trained_model(model: TrainedModel) -> PooledPlan:
         ModelRunner(
             uri=spec.storage_uri, runtime=_local(spec.framework), format=spec.framework.lower()
         ),
+        service=model.spec.inference_service,
     )
+
+
+def compile_pooled_service(service: InferenceService, runtimes: Sequence[Runtime]) -> PooledPlan:
+    """The model of an InferenceService in ModelMesh's mode. Raises `PlanError`."""
+    spec = service.spec.predictor
+    model = model_of(spec)
+    runner = RunnerChooser(service, runtimes).of_model(spec, model) if model is not None else None
+    if not isinstance(runner, ModelRunner):
+        raise PlanError(
+            "InvalidPredictorSpec",
+            "only a model in a worker of this machine can be in the shared pool: remove the "
+            f"annotation {DEPLOYMENT_MODE}, or name a model of a format served here",
+        )
+    return _plan(service, runner, service=service.metadata.name)
+
+
+def is_pooled(service: InferenceService) -> bool:
+    """Whether the service's model is to be in the shared pool."""
+    return service.metadata.annotations.get(DEPLOYMENT_MODE, "") == "ModelMesh"
 
 
 def compile_predictor(predictor: Predictor, runtimes: Sequence[Runtime]) -> PooledPlan:
@@ -74,7 +103,7 @@ def _placed(runner: ModelRunner, path: str, storage: PredictorStorage | None) ->
     )
 
 
-def _plan(resource: Any, runner: ModelRunner) -> PooledPlan:
+def _plan(resource: Any, runner: ModelRunner, service: str = "") -> PooledPlan:
     metadata = resource.metadata
     return PooledPlan(
         metadata.namespace or "default",
@@ -82,6 +111,7 @@ def _plan(resource: Any, runner: ModelRunner) -> PooledPlan:
         runner,
         min_copies=_count(metadata.annotations, MIN_COPIES, 0),
         max_copies=_count(metadata.annotations, MAX_COPIES, 1),
+        service=service,
     )
 
 

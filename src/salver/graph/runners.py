@@ -17,10 +17,12 @@ from salver.graph.plan import (
     ContainerRunner,
     EnvReference,
     ModelRunner,
+    RemoteRunner,
     Runner,
     WireProtocol,
 )
 from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.graph.templates import rendered
 from salver.spec.kserve import (
     ComponentExtensionSpec,
     InferenceService,
@@ -32,7 +34,7 @@ from salver.spec.kserve import (
 from salver.spec.pods import Container
 
 _MAIN_CONTAINER = "kserve-container"
-_WIRE: Mapping[str, WireProtocol] = {"v1": "v1", "v2": "v2", "grpc-v2": "grpc-v2"}
+_WIRE: Mapping[str, WireProtocol] = {"v1": "v1", "v2": "v2", "grpc-v2": "grpc-v2", "http": "http"}
 _LEGACY_FORMATS = (
     "sklearn",
     "xgboost",
@@ -45,6 +47,14 @@ _LEGACY_FORMATS = (
     "pmml",
     "paddle",
 )
+
+
+URL = "salver.dev/url"
+"""Annotation: where the component is served, by somebody else."""
+URL_MODEL = "salver.dev/url-model"
+"""Annotation: what the model is called there; by default as the service is here."""
+PROTOCOL = "salver.dev/protocol"
+"""Annotation: what a container, command or URL speaks: v1, v2, or http, which is anything."""
 
 
 class RunnerChooser:
@@ -76,8 +86,8 @@ class RunnerChooser:
             runtime=local,
             format=model.model_format.name,
             runtime_version=model.runtime_version or "",
-            env=_env(container, model),
-            env_from=_env_from(container, model),
+            env=_plain(_env(container, model)),
+            env_from=env_references(container, model),
             storage_key=(storage.key or "default") if storage is not None else "",
             storage_parameters=tuple(sorted(storage.parameters.items())) if storage else (),
             service_account=spec.service_account_name or spec.service_account,
@@ -108,13 +118,12 @@ class RunnerChooser:
             container,
             image=model.image or container.image,
             command=model.command or container.command,
-            args=tuple(_templated(each, self._service, model) for each in container.args)
-            + model.args,
+            args=(*container.args, *model.args),
             env=(*container.env, *model.env),
             env_from=(*container.env_from, *model.env_from),
         )
         return self._runner_of(
-            merged,
+            rendered(merged, self._service.metadata),
             uri=_uri_of(model),
             account=spec.service_account_name,
             protocol=model.protocol_version or "v1",
@@ -136,27 +145,37 @@ class RunnerChooser:
                 runtime=LOCAL_RUNTIMES.get(served, ""),
                 format=served,
                 env=tuple(sorted(environment.items())),
-                env_from=_env_from(container),
+                env_from=env_references(container),
                 service_account=spec.service_account_name,
             )
         return self._runner_of(
             container,
             uri=uri,
             account=spec.service_account_name,
-            protocol="v2" if environment.get("PROTOCOL") == "v2" else "v1",
+            protocol=self._protocol(spec, component, environment),
         )
+
+    def _protocol(
+        self, spec: ComponentExtensionSpec, component: Component, env: Mapping[str, str]
+    ) -> str:
+        named = spec.annotations.get(PROTOCOL, "")
+        if component == "predictor":
+            named = named or self._service.metadata.annotations.get(PROTOCOL, "")
+        # A variable of this name may mean something else to the program.
+        said = env.get("PROTOCOL", "")
+        return named or (said if said in ("v2", "http") else "v1")
 
     def _runner_of(self, container: Container, *, uri: str, account: str, protocol: str) -> Runner:
         path = ""
         if container.readiness_probe is not None and container.readiness_probe.http_get is not None:
             path = container.readiness_probe.http_get.path
-        wire = _WIRE.get(protocol, "http")
+        wire = _wire(protocol)
         if container.command:
             return CommandRunner(
                 command=(*container.command, *container.args),
                 protocol=wire,
                 env=_env(container),
-                env_from=_env_from(container),
+                env_from=env_references(container),
                 working_dir=container.working_dir,
                 uri=uri,
                 container=container.image,
@@ -172,7 +191,7 @@ class RunnerChooser:
             image=container.image,
             args=container.args,
             env=_env(container),
-            env_from=_env_from(container),
+            env_from=env_references(container),
             protocol=wire,
             port=container.ports[0].container_port if container.ports else 8080,
             uri=uri,
@@ -180,6 +199,19 @@ class RunnerChooser:
             service_account=account,
             readiness_path=path,
         )
+
+    def of_url(self, annotations: Mapping[str, str]) -> RemoteRunner:
+        """The runner of a component that is served elsewhere, as its annotations say.
+
+        Raises `PlanError`.
+        """
+        url, protocol = annotations[URL], annotations.get(PROTOCOL, "v1")
+        if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
+            raise PlanError(
+                "InvalidPredictorSpec",
+                f"annotation {URL} is '{url}': write http://HOST:PORT or https://HOST/PATH",
+            )
+        return RemoteRunner(url, _wire(protocol), annotations.get(URL_MODEL, ""))
 
     def of_class(self, spec: ComponentExtensionSpec, value: str, runtime: str) -> ModelRunner:
         """The runner of a Python class, `value` being `file.py:Class` or a URI of one."""
@@ -193,9 +225,19 @@ class RunnerChooser:
             attribute=attribute,
             format="python",
             env=_env(container),
-            env_from=_env_from(container),
+            env_from=env_references(container),
             service_account=spec.service_account_name,
         )
+
+
+def _wire(protocol: str) -> WireProtocol:
+    found = _WIRE.get(protocol)
+    if found is None:
+        raise PlanError(
+            "InvalidPredictorSpec",
+            f"the protocol '{protocol}' is none of {', '.join(_WIRE)}: write one of these",
+        )
+    return found
 
 
 def model_of(spec: PredictorSpec) -> ModelSpec | None:
@@ -242,7 +284,12 @@ def _env(*containers: Container | None) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
-def _env_from(*containers: Container | None) -> tuple[EnvReference, ...]:
+def _plain(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """Those without templates: what a runtime tells its own server means nothing to a worker."""
+    return tuple((name, value) for name, value in env if "{{" not in value)
+
+
+def env_references(*containers: Container | None) -> tuple[EnvReference, ...]:
     """Variables whose values lie in Secrets and ConfigMaps."""
     found: list[EnvReference] = []
     for container in containers:
@@ -267,15 +314,3 @@ def _env_from(*containers: Container | None) -> tuple[EnvReference, ...]:
             if (key := of.config_map_key_ref) is not None:
                 found.append(EnvReference(each.name, "configmaps", key.name, key.key, key.optional))
     return tuple(found)
-
-
-def _templated(text: str, service: InferenceService, model: ModelSpec) -> str:
-    """The Go templates that KServe's runtimes use in their arguments."""
-    for written, value in (
-        ("{{.Name}}", service.metadata.name),
-        ("{{.Namespace}}", service.metadata.namespace or "default"),
-        ("{{.Labels.modelClass}}", service.metadata.labels.get("modelClass", "")),
-        ("{{.Annotations.modelFormat}}", model.model_format.name),
-    ):
-        text = text.replace(written, value)
-    return text

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from salver.inference.metadata import ModelMetadata
+from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
 
 
@@ -22,7 +22,9 @@ class ModelSource(msgspec.Struct, frozen=True):
 
     `attribute` is the class name behind the colon of `my_model.py:Iris`. `threads` is how
     many threads one prediction may use. `predictor_url` is the base of the server that a step
-    around a model may ask for predictions, empty where there is none.
+    around a model may ask for predictions, empty where there is none. `parameters` are
+    arguments of the runtime, `inputs` and `outputs` what the model's settings say that it
+    takes and gives, for runtimes that cannot know.
     """
 
     name: str
@@ -32,6 +34,9 @@ class ModelSource(msgspec.Struct, frozen=True):
     threads: int = 1
     batch_requested: bool = False
     predictor_url: str = ""
+    parameters: Mapping[str, Any] = {}
+    inputs: tuple[TensorMetadata, ...] = ()
+    outputs: tuple[TensorMetadata, ...] = ()
 
 
 class LoadedModel(Protocol):

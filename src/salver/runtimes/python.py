@@ -114,7 +114,8 @@ class PythonModel:
     def _described(self) -> ModelMetadata:
         declared = _declared(getattr(self._instance, "inputs", None), "inputs")
         outputs = _declared(getattr(self._instance, "outputs", None), "outputs")
-        inputs = declared or inputs_of(self._arguments)
+        outputs = outputs or self._source.outputs
+        inputs = declared or self._source.inputs or inputs_of(self._arguments)
         takes_rows = all(each.kind in ("array", "list", "frame") for each in self._arguments)
         batchable = getattr(self._instance, "batchable", None)
         return ModelMetadata(

@@ -47,7 +47,9 @@ class ModelParameters(Settings, frozen=True):
 class ModelSettings(Settings, frozen=True):
     """One model: `model-settings.json`."""
 
-    implementation: Annotated[str, about("import path of the runtime's class")]
+    implementation: Annotated[
+        str, about("import path of the runtime's class; by the model's content if absent")
+    ] = ""
     name: Annotated[str, about("name of the model; the folder's if absent")] = ""
     platform: Annotated[str, about("what clients are told of the framework")] = ""
     versions: Annotated[tuple[str, ...], about("versions clients are told of")] = ()
@@ -56,7 +58,7 @@ class ModelSettings(Settings, frozen=True):
     max_batch_size: Annotated[int, about("requests joined into one; 0: none", least=0)] = 0
     max_batch_time: Annotated[float, about("seconds to wait for others", least=0)] = 0.0
     cache_enabled: Annotated[bool, about("whether answers are kept", inert=True)] = False
-    parallel_workers: Annotated[int | None, about("worker processes", inert=True)] = None
+    parallel_workers: Annotated[int | None, about("worker processes", least=0)] = None
     warm_workers: Annotated[bool, about("whether workers start at once", inert=True)] = False
     parameters: Annotated[ModelParameters | None, about("where the model is")] = None
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from salver.errors import ManifestError
+
 Path = tuple[str | int, ...]
 Finding = tuple[Path, str]
 
@@ -27,6 +29,14 @@ class Problem(msgspec.Struct, frozen=True):
 
 class Note(Problem, frozen=True):
     """A field that was read but has no effect here."""
+
+
+def manifest_error(problems: Iterable[Problem]) -> ManifestError:
+    """The problems as an error that keeps them all, with their fields."""
+    found = tuple(problems)
+    return ManifestError(
+        [str(each) for each in found], [(each.path, each.message) for each in found]
+    )
 
 
 def path_text(path: Path) -> str:

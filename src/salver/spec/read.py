@@ -15,6 +15,7 @@ import msgspec
 from salver.spec import kserve, v1alpha2
 from salver.spec.catalogue import Kind, kind_of
 from salver.spec.checks import check_metadata, check_resource
+from salver.spec.conversion import is_former, to_v1beta1
 from salver.spec.decode import Decoder, correct
 from salver.spec.kinds import ResourceType
 from salver.spec.places import Place, in_order
@@ -77,11 +78,9 @@ def parse_object(obj: JsonObject) -> Parsed:
 def in_preferred_version(manifest: Manifest) -> JsonObject:
     """The JSON of a manifest as the API keeps it: an InferenceService v1alpha2 as v1beta1, and
     what was declared under a former group under the present one."""
-    written, preferred = manifest.object["apiVersion"], manifest.resource.api_version
-    if not written.endswith("/v1alpha2"):
-        return {**manifest.object, "apiVersion": preferred}
-    head = {"apiVersion": preferred, "kind": manifest.resource.kind}
-    return {**head, **msgspec.json.decode(msgspec.json.encode(manifest.resource))}
+    if is_former(manifest.object["apiVersion"]):
+        return to_v1beta1(manifest.object)
+    return {**manifest.object, "apiVersion": manifest.resource.api_version}
 
 
 def read_manifests(text: str, source: str) -> ManifestReading:
@@ -147,7 +146,7 @@ def _read_object(raw: Any, place: Place) -> ManifestReading:
     obj = copy.deepcopy(raw)
     correct(obj, decoder.corrections)
     if isinstance(resource, v1alpha2.InferenceService):
-        resource = v1alpha2.to_v1beta1(resource)
+        resource = Decoder().read(to_v1beta1(obj), kserve.InferenceService)
     elif not raw["apiVersion"].startswith(kind.type.group):
         version = f"{kind.type.group}/{kind.version}"
         resource = msgspec.structs.replace(resource, api_version=version)

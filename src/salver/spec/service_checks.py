@@ -20,6 +20,8 @@ from salver.spec.problems import Finding, Path, quoted
 EXPLAINERS = ("art", "alibi", "aix")
 CLASS = "salver.dev/class"
 """Annotation of a service or component: the Python class that is the component."""
+URL = "salver.dev/url"
+"""Annotation of a service or component: where somebody else serves it."""
 MAIN_CONTAINER = "kserve-container"
 _SCALING = (
     ("min_replicas", "minReplicas"),
@@ -34,13 +36,18 @@ _SCALING = (
 def check_service(service: kserve.InferenceService) -> Iterator[Finding]:
     """All contradictions of a v1beta1 service."""
     spec = service.spec
-    is_class = CLASS in service.metadata.annotations
+    is_class = _is_annotated(service.metadata)
     yield from _check_predictor(spec.predictor, ("spec", "predictor"), is_class)
     if spec.transformer is not None:
         yield from _check_transformer(spec.transformer, ("spec", "transformer"), is_class)
     if spec.explainer is not None:
         yield from _check_explainer(spec.explainer, ("spec", "explainer"), is_class)
     yield from _check_canaries(spec, is_class)
+
+
+def _is_annotated(annotated: Any) -> bool:
+    """Whether annotations say what runs."""
+    return CLASS in annotated.annotations or URL in annotated.annotations
 
 
 def check_old_service(service: v1alpha2.InferenceService) -> Iterator[Finding]:
@@ -85,7 +92,7 @@ def _check_predictor(
     models = [name for name in names if getattr(predictor, name) is not None]
     main = [each for each in predictor.containers if each.name in ("", MAIN_CONTAINER)]
     given = models + (["containers"] if main or (predictor.containers and not models) else [])
-    if not is_class and CLASS not in predictor.annotations:
+    if not is_class and not _is_annotated(predictor):
         yield from _check_one_of(given, "model, containers", path)
     volumes = [volume.name for volume in predictor.volumes]
     for name in models:
@@ -110,7 +117,7 @@ def _check_storage(model: Any, uris: Sequence[object], path: Path) -> Iterator[F
 def _check_transformer(
     transformer: kserve.TransformerSpec, path: Path, is_class: bool
 ) -> Iterator[Finding]:
-    if not (transformer.containers or is_class or CLASS in transformer.annotations):
+    if not (transformer.containers or is_class or _is_annotated(transformer)):
         message = f"is required: the program that transforms; or the annotation {CLASS}"
         yield (*path, "containers"), message
     yield from _check_containers_run(transformer, path)
@@ -123,7 +130,7 @@ def _check_explainer(
     given = [name for name in EXPLAINERS if getattr(explainer, name) is not None]
     if explainer.containers:
         given.append("containers")
-    if not is_class and CLASS not in explainer.annotations:
+    if not is_class and not _is_annotated(explainer):
         yield from _check_one_of(given, "art, alibi, aix, containers", path)
     volumes = [volume.name for volume in explainer.volumes]
     for name in set(given) - {"containers"}:

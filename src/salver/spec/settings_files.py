@@ -5,7 +5,8 @@ MLServer ignores what it does not know, so unknown names are notes here, and no 
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import re
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import msgspec
 
@@ -14,6 +15,8 @@ from salver.spec.mlserver import ModelSettings, ServerSettings, Settings
 from salver.spec.places import Place, in_order
 from salver.spec.problems import Finding, Note, Problem
 from salver.spec.yaml_source import Document, read_documents
+
+_SPOKEN = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -43,13 +46,29 @@ def _read(text: str, source: str, struct: type[AnySettings]) -> SettingsReading[
     if document.value is None:
         return SettingsReading(None, tuple(map(place.problem, document.findings)))
     decoder = Decoder(document.plain)
-    settings = decoder.read(document.value, struct)
+    settings = decoder.read(_unquoted(document.value, struct), struct)
     unknown = [each for each in decoder.problems if _is_unknown(each)]
     faults = [each for each in decoder.problems if each not in unknown]
     problems = in_order(place.problem(each) for each in (*document.findings, *faults))
     inert = [(path, f"has no meaning on this backend ({text})") for path, text in decoder.inert]
     notes = in_order(place.note(each) for each in (*unknown, *inert))
     return SettingsReading(None if problems else settings, problems, notes)
+
+
+def _unquoted(value: Any, struct: type[Settings]) -> Any:
+    """Numbers and true or false in quotes, which MLServer takes for what they say."""
+    if not isinstance(value, dict):
+        return value
+    found = dict(value)
+    for name, hint in get_type_hints(struct).items():
+        raw = found.get(name)
+        if not isinstance(raw, str):
+            continue
+        if hint is bool and raw.lower() in _SPOKEN:
+            found[name] = _SPOKEN[raw.lower()]
+        elif hint in (int, float, int | None) and re.fullmatch(r"-?\d+(\.\d+)?", raw):
+            found[name] = float(raw) if "." in raw else int(raw)
+    return found
 
 
 def _is_unknown(finding: Finding) -> bool:

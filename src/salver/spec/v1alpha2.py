@@ -1,11 +1,6 @@
-"""InferenceService v1alpha2, and what it is in v1beta1.
+"""InferenceService v1alpha2, field by field, and what of it has no effect.
 
-The old type has a `default` and a `canary` endpoint, each with its own predictor,
-transformer and explainer, and `canaryTrafficPercent` between them. `to_v1beta1` makes the
-default endpoint the spec, and the canary's predictor an entry of `canary[]`, named `canary`:
-both are declared at once, so neither depends on what was applied before, which
-`canaryTrafficPercent` of v1beta1 would. A canary's own transformer or explainer has no
-counterpart and is reported.
+Types only: what it is in v1beta1, and back, is `conversion.py`'s.
 """
 
 from __future__ import annotations
@@ -124,23 +119,8 @@ class InferenceService(Fields, frozen=True):
     status: Annotated[Any, about("set by the server")] = None
 
 
-def to_v1beta1(old: InferenceService) -> kserve.InferenceService:
-    """The same service in v1beta1; the module says what becomes of the canary."""
-    default = old.spec.default
-    return kserve.InferenceService(
-        metadata=old.metadata,
-        spec=kserve.InferenceServiceSpec(
-            predictor=_predictor(default.predictor),
-            transformer=_transformer(default.transformer),
-            explainer=_explainer(default.explainer),
-            canary=_canary(old.spec),
-        ),
-        status=old.status,
-    )
-
-
 def lost_in_v1beta1(old: InferenceService) -> list[Finding]:
-    """What `to_v1beta1` leaves out: paths in the old spec, and why."""
+    """What v1beta1 cannot say and nobody acts on: paths in the old spec, and why."""
     canary = old.spec.canary
     if canary is None:
         return []
@@ -155,70 +135,3 @@ def lost_in_v1beta1(old: InferenceService) -> list[Finding]:
         if getattr(canary.predictor, field)
     ]
     return lost
-
-
-def _canary(spec: InferenceServiceSpec) -> tuple[kserve.CanarySpec, ...]:
-    if spec.canary is None:
-        return ()
-    predictor = _predictor(spec.canary.predictor, name="canary", scales=False)
-    return (kserve.CanarySpec(predictor, spec.canary_traffic_percent or 0),)
-
-
-def _predictor(old: PredictorSpec, *, name: str = "", scales: bool = True) -> kserve.PredictorSpec:
-    given = {each: spec for each in FRAMEWORKS if (spec := getattr(old, each)) is not None}
-    models: dict[str, Any] = {each: _model(spec) for each, spec in given.items()}
-    limits = (old.parallelism, *(spec.parallelism for spec in given.values()))
-    concurrency = next((each for each in limits if each is not None), None)
-    return kserve.PredictorSpec(
-        name=name, **models, **_deployment(old, concurrency=concurrency, scales=scales)
-    )
-
-
-def _transformer(old: TransformerSpec | None) -> kserve.TransformerSpec | None:
-    if old is None:
-        return None
-    return kserve.TransformerSpec(**_deployment(old, concurrency=old.parallelism))
-
-
-def _explainer(old: ExplainerSpec | None) -> kserve.ExplainerSpec | None:
-    if old is None:
-        return None
-    methods: dict[str, Any] = {
-        each: _method(spec) for each in EXPLAINERS if (spec := getattr(old, each)) is not None
-    }
-    return kserve.ExplainerSpec(**methods, **_deployment(old, concurrency=old.parallelism))
-
-
-def _model(old: FrameworkSpec) -> kserve.PredictorExtensionSpec:
-    return kserve.PredictorExtensionSpec(
-        storage_uri=old.storage_uri,
-        runtime_version=old.runtime_version,
-        resources=old.resources,
-        model_class_name=old.model_class_name,
-    )
-
-
-def _method(old: ExplainerMethod) -> kserve.ExplainerExtensionSpec:
-    return kserve.ExplainerExtensionSpec(
-        type=old.type,
-        storage_uri=old.storage_uri,
-        runtime_version=old.runtime_version,
-        resources=old.resources,
-        config=old.config,
-    )
-
-
-def _deployment(
-    old: DeploymentSpec, *, concurrency: int | None, scales: bool = True
-) -> dict[str, Any]:
-    logger = old.logger and kserve.LoggerSpec(url=old.logger.url, mode=old.logger.mode)
-    fields: dict[str, Any] = {
-        "containers": (old.custom.container,) if old.custom else (),
-        "service_account_name": old.service_account_name,
-        "container_concurrency": concurrency,
-        "logger": logger,
-        "batcher": old.batcher,
-    }
-    if scales:
-        fields |= {"min_replicas": old.min_replicas, "max_replicas": old.max_replicas}
-    return fields

@@ -49,9 +49,17 @@ def _mapped_once(uri: str, maps: Sequence[tuple[str, str]]) -> str | None:
         return None
     prefix, target = max(fitting, key=lambda each: len(each[0]))
     rest = uri[len(prefix) :]
+    if _is_web(uri) and not _is_web(target):
+        # A web server's query means nothing to a folder or a bucket.
+        path, mark, fragment = rest.partition("#")
+        rest = path.partition("?")[0] + mark + fragment
     if not rest or rest.startswith("#"):
         return target + rest
     return target.rstrip("/") + "/" + rest.lstrip("/")
+
+
+def _is_web(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
 
 
 def _fits(prefix: str, uri: str) -> bool:

@@ -14,7 +14,15 @@ import msgspec
 from salver.errors import StorageError
 from salver.storage.credentials import Credentials, find_credentials, storage_entry
 from salver.storage.maps import mapped_uri
-from salver.storage.ports import FetchedArtifact, FetchOrder, SecretSource, StorageSettings
+from salver.storage.ports import (
+    CustomSource,
+    CustomSources,
+    FetchedArtifact,
+    FetchOrder,
+    SecretSource,
+    Source,
+    StorageSettings,
+)
 from salver.storage.sources.local import claim_path, local_path
 from salver.storage.storage_config import storage_key_of, uri_of_storage
 from salver.storage.tree import stat_digest
@@ -26,24 +34,42 @@ _STORAGE = "storage"
 
 class Resolved(msgspec.Struct, frozen=True):
     """An order, decided. `uri` is the one asked for, fit to be shown; `key` names what is
-    fetched in the cache."""
+    fetched in the cache. `source` is set if it is not one of storage's own."""
 
     uri: str
     location: Location
     credentials: Credentials
     key: str
+    source: Source | None = None
 
 
 def resolve(
-    order: FetchOrder, settings: StorageSettings, secrets: SecretSource, environ: Mapping[str, str]
+    order: FetchOrder,
+    settings: StorageSettings,
+    secrets: SecretSource,
+    environ: Mapping[str, str],
+    custom: CustomSources = lambda order, uri: None,
 ) -> Resolved:
-    """Decides an order. Raises `StorageError` if it cannot be carried out as it stands."""
+    """Decides an order. Raises `StorageError` if it cannot be carried out as it stands.
+
+    A map comes before a custom source, and that before storage's own.
+    """
     asked = _asked_uri(order, secrets, environ)
-    location = parse_location(mapped_uri(asked, settings.maps))
+    mapped = mapped_uri(asked, settings.maps)
+    found = custom(order, asked) if mapped == asked else None
+    if found is not None:
+        return _customised(asked, found, settings)
+    location = parse_location(mapped)
     if location.kind in ("local", "pvc"):
         return Resolved(shown(asked), location, Credentials(), "")
     credentials = find_credentials(location.kind, location.place, order, secrets, environ)
     return Resolved(shown(asked), location, credentials, _key(location, credentials, settings))
+
+
+def _customised(uri: str, custom: CustomSource, settings: StorageSettings) -> Resolved:
+    location = Location("custom", uri, custom.identity, "")
+    key = _key(location, Credentials(), settings)
+    return Resolved(shown(uri), location, Credentials(), key, custom.source)
 
 
 def _asked_uri(order: FetchOrder, secrets: SecretSource, environ: Mapping[str, str]) -> str:

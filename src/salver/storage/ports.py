@@ -5,7 +5,7 @@ Owns the types and the kinds of trouble that decide what happens next. Refuses I
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -163,3 +163,15 @@ class Reader(Protocol):
     def read(self, entry: Entry, offset: int, transfer: Transfer) -> AbstractContextManager[Body]:
         """The entry from an offset on, as it was listed. Raises `SourceChanged` if it is not
         that any more, `Interrupted` (also from the chunks) if another try may help."""
+
+
+class CustomSource(msgspec.Struct, frozen=True):
+    """A source that is not storage's own; `identity` tells it from others in the cache."""
+
+    identity: str
+    source: Source
+
+
+CustomSources = Callable[[FetchOrder, str], CustomSource | None]
+"""The source that somebody has put in place of storage's own for an order and its URI, if any.
+Raises `StorageError` if it cannot be used here."""

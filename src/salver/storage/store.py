@@ -17,7 +17,14 @@ from salver.storage.fetching import Fetching
 from salver.storage.opening import open_source
 from salver.storage.orders import Resolved, located, resolve
 from salver.storage.patterns import with_environ
-from salver.storage.ports import FetchedArtifact, FetchOrder, SecretSource, StorageSettings
+from salver.storage.ports import (
+    CustomSource,
+    CustomSources,
+    FetchedArtifact,
+    FetchOrder,
+    SecretSource,
+    StorageSettings,
+)
 from salver.storage.transfer import Cancelled, Transfer, in_thread
 
 _PROGRESS_S = 0.1
@@ -28,6 +35,10 @@ Progress = Callable[[int, int | None], None]
 
 def _no_progress(done_bytes: int, total_bytes: int | None) -> None:
     pass
+
+
+def _no_custom(order: FetchOrder, uri: str) -> CustomSource | None:
+    return None
 
 
 class _Job:
@@ -54,12 +65,14 @@ class ArtifactStore:
         secrets: SecretSource,
         *,
         environ: Mapping[str, str],
+        custom: CustomSources = _no_custom,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = with_environ(settings, environ)
         self._secrets = secrets
         self._environ = environ
+        self._custom = custom
         self._clock = clock
         self._cache = Cache(settings.cache_dir, settings.cache_bytes, wall_clock)
         self._fetching = Fetching(self._cache, self._settings)
@@ -82,7 +95,7 @@ class ArtifactStore:
         """The model of an order, on disk and pinned. `on_progress` hears of bytes done and
         expected. Raises `StorageError`. If all who wait are cancelled, so is the download;
         what has come is kept for the next attempt."""
-        resolved = resolve(order, self._settings, self._secrets, self._environ)
+        resolved = resolve(order, self._settings, self._secrets, self._environ, self._custom)
         if resolved.location.kind in ("local", "pvc"):
             async with asyncio.timeout(self._settings.timeout_s):
                 on_disk = await asyncio.to_thread(located, resolved, self._settings)
@@ -135,7 +148,9 @@ class ArtifactStore:
 
     def _fetched(self, transfer: Transfer, resolved: Resolved) -> tuple[Held, bool]:
         location = resolved.location
-        source = open_source(location, resolved.credentials, self._settings, self._environ)
+        source = resolved.source or open_source(
+            location, resolved.credentials, self._settings, self._environ
+        )
         return self._fetching.run(resolved.key, location.sha256, source, transfer)
 
     async def _finished(self, job: _Job, on_progress: Progress) -> None:

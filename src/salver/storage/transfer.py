@@ -86,6 +86,8 @@ def in_thread(work: Callable[[], T], name: str) -> Future[T]:
     future: Future[T] = Future()
 
     def run() -> None:
+        # From now on it cannot be cancelled: whoever gives up on it lets it end by itself.
+        future.set_running_or_notify_cancel()
         try:
             future.set_result(work())
         except BaseException as error:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
+import queue
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Literal, TextIO
@@ -20,6 +22,7 @@ ACCESS_LOGGER = "salver.access"
 _ROOT = "salver"
 _FIELDS = "salver_fields"
 _MAX_REQUEST_ID_LENGTH = 128
+_MOST_WAITING = 10_000
 
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> logging.Handler:
@@ -80,6 +83,59 @@ def accepted_request_id(header: str | None) -> str | None:
     if not header or len(header) > _MAX_REQUEST_ID_LENGTH:
         return None
     return header if header.isascii() and header.isprintable() else None
+
+
+class Echo:
+    """Copies what models print to stderr, from a thread of its own.
+
+    Whoever reads stderr slowly makes lines be left out, and nobody wait.
+    """
+
+    def __init__(self, log_format: str, stream: TextIO | None = None) -> None:
+        self.dropped = 0
+        self._is_json = log_format == "json"
+        self._stream = stream or sys.stderr
+        self._lines: queue.Queue[str] = queue.Queue(_MOST_WAITING)
+        self._thread: threading.Thread | None = None
+
+    def __call__(self, source: str, line: str) -> None:
+        """Takes one line without its end; `source` says where it comes from."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write, name="echo", daemon=True)
+            self._thread.start()
+        try:
+            self._lines.put_nowait(self._shown(source, line))
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self, timeout_s: float) -> None:
+        """Waits until what there is has been written, at most so long."""
+        deadline_s = time.monotonic() + timeout_s
+        while self._lines.unfinished_tasks and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+
+    def _shown(self, source: str, line: str) -> str:
+        if not self._is_json or line.startswith('{"ts":'):
+            return line
+        fields = {"ts": _now_text(), "level": "info", "event": line, "logger": "salver.model"}
+        return json.dumps({**fields, "source": source})
+
+    def _write(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                self.dropped += 1  # Nobody reads stderr any more.
+            finally:
+                self._lines.task_done()
+
+
+def _now_text() -> str:
+    now_s = time.time()
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s))
+    return f"{seconds}.{int(now_s * 1000) % 1000:03d}Z"
 
 
 class TextFormatter(logging.Formatter):

@@ -9,11 +9,11 @@ from salver.telemetry.registry import Counter, Histogram, Registry
 class ShadowMetrics:
     """The numbers of one shadow, `shadow` being the version or revision that shadows `model`.
 
-    Every copy ends as one of match, mismatch or error, unless the caller left before the
-    model answered: then there is nothing to compare with.
+    Every copy ends as one of match, mismatch, uncompared or error, unless the caller left before
+    the model answered: then there is nothing to compare with.
     """
 
-    __slots__ = ("copies", "dropped", "errors", "lead", "matches", "mismatches")
+    __slots__ = ("copies", "dropped", "errors", "lead", "matches", "mismatches", "uncompared")
 
     def __init__(self, registry: Registry, model: str, shadow: str) -> None:
         of = {"model": model, "shadow": shadow}
@@ -25,14 +25,15 @@ class ShadowMetrics:
             "Requests not copied: too many copies under way, or the shadow not ready.",
             **of,
         )
-        self.matches, self.mismatches, self.errors = (
+        self.matches, self.mismatches, self.uncompared, self.errors = (
             registry.counter(
                 "salver_shadow_results_total",
-                "Answers of a shadow: match, mismatch, or error where the model had none.",
+                "Answers of a shadow: match, mismatch, uncompared (they differ, and are too long "
+                "to be taken apart), or error where the model had none.",
                 **of,
                 result=result,
             )
-            for result in ("match", "mismatch", "error")
+            for result in ("match", "mismatch", "uncompared", "error")
         )
         self.lead: dict[str, Histogram] = {
             faster: registry.histogram(

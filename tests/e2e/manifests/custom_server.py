@@ -7,6 +7,7 @@ ten and asks the predictor at `--predictor_host`, as KServe's transformers do.
 import argparse
 import json
 import os
+import pathlib
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -42,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply({"model_name": options.model_name, "outputs": [output]})
 
     def seen(self):
-        files = sorted(os.listdir(options.model_dir)) if options.model_dir else []
+        folder = pathlib.Path(options.model_dir)
+        files = sorted(each.name for each in folder.iterdir()) if options.model_dir else []
         return {"token": os.environ.get("TOKEN", ""), "files": files}
 
     def transformed(self, body):

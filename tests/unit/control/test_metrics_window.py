@@ -3,7 +3,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salver.control.metrics_window import (
-    ConcurrencyMeter,
     MetricsWindow,
     RateMeter,
     TimedBuckets,
@@ -88,14 +87,6 @@ def test_a_rate_is_growth_over_time_and_a_fallen_total_has_not_grown() -> None:
     assert meter.rate(2.0, 40.0) == 0.0
     assert meter.rate(4.0, 5.0) == 0.0
     assert meter.rate(5.0, 8.0) == 3.0
-
-
-def test_concurrency_is_exact_for_requests_shorter_and_longer_than_the_interval() -> None:
-    # One request from 0.5 s to 3.5 s, and each second ten of 0.1 s, one after the other.
-    meter = ConcurrencyMeter(0.0)
-    assert meter.concurrency(1.0, answered_s=1.0, open_age_s=0.5) == pytest.approx(1.5)
-    assert meter.concurrency(2.0, answered_s=2.0, open_age_s=1.5) == pytest.approx(2.0)
-    assert meter.concurrency(4.0, answered_s=4.0 + 3.0, open_age_s=0.0) == pytest.approx(1.75)
 
 
 @settings(max_examples=100, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 from tests.calls import RecordingCall
@@ -202,3 +204,78 @@ def test_an_explainer_is_asked_to_explain() -> None:
     call = RecordingCall(b"x", Codec.V1_JSON)
     ExplainedService(explainer, clock=lambda: 5.0).submit(call)
     assert call.error == (ErrorKind.UNSUPPORTED, "explainer: no")
+
+
+def without_collector(test: Callable[[], None]) -> Callable[[], None]:
+    """Whatever goes, goes by its last reference."""
+
+    def run() -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            test()
+        finally:
+            gc.enable()
+
+    run.__name__ = test.__name__
+    return run
+
+
+@without_collector
+def test_a_step_is_gone_with_its_last_reference_and_its_body_with_it() -> None:
+    for steps in (transformer(), FakeModel("iris", metadata=IRIS)):
+        kept: list[weakref.ref[bytearray]] = []
+
+        class Body(bytearray):
+            pass
+
+        def answer(call: Call, kept: list[weakref.ref[bytearray]] = kept) -> None:
+            body = Body(b"x")
+            kept.append(weakref.ref(body))
+            call.deliver(body, 0)  # type: ignore[arg-type]
+
+        model = FakeModel("iris")
+        model.answer = steps.answer = answer
+        call = RecordingCall(b"x")
+        service(steps, model).submit(call)
+        assert call.answers == 1
+        steps.calls.clear()
+        model.calls.clear()
+        assert [ref() for ref in kept] == [None] * len(kept)
+
+
+@without_collector
+def test_a_service_lives_until_the_last_step_of_its_calls_has_begun() -> None:
+    steps, model = transformer(), predictor()
+    steps.answer = model.answer = lambda call: None
+    made = service(steps, model)
+    for _ in range(2):
+        made.submit(RecordingCall(b"x"))
+    alive = weakref.ref(made)
+    del made
+    first, left = steps.calls
+    steps.calls.clear()
+    first.deliver(b"x", 0)
+    del first
+    model.calls.pop().deliver(b"y", 0)
+    assert alive() is not None
+    del left  # Its client has gone, and the queue has dropped it.
+    assert alive() is None
+    assert len(steps.calls) == 1
+
+
+def test_a_step_with_a_limit_of_its_own_takes_no_time_from_those_after_it() -> None:
+    steps, model = transformer(), predictor()
+    steps.answer = model.answer = lambda call: None
+    call = RecordingCall(b"x", timeout_s=30.0)
+    service(steps, model).submit(call)
+    steps.calls[0].deliver(b"x", 0)
+    granted_s = call.granted_s
+    assert model.calls[0].granted_s == granted_s
+    model.calls[0].limit(call.deadline_s + 270.0)
+    model.calls[0].deliver(b"y", 0)
+    assert steps.calls[1].deadline_s == call.deadline_s
+    assert call.granted_s == granted_s + 270.0
+    # A shorter one is the step's affair alone.
+    steps.calls[1].limit(7.0)
+    assert (steps.calls[1].deadline_s, call.granted_s) == (7.0, granted_s + 270.0)

@@ -81,3 +81,17 @@ def test_grpc_messages_are_compared_without_name_version_and_id() -> None:
     assert not IS_SAME(answer("1", 0.5), answer("1", 0.6))
     # A name longer than a short text: then the messages must be equal as they are.
     assert not IS_SAME(answer("1" * 200, 0.5), answer("2" * 200, 0.5))
+
+
+@pytest.mark.parametrize("value", [b"1", b"0.5", b"true"])
+def test_a_long_answer_is_not_taken_apart_however_short_it_is_packed(value: bytes) -> None:
+    text = b'{"predictions":[' + b",".join([value] * (1 << 20)) + b"]}"
+    packed = Answer(int(Codec.V1_JSON), gzip.compress(text), coding=ContentCoding.GZIP)
+    assert IS_SAME(packed, packed) is True
+    assert IS_SAME(packed, v1(b'{"predictions":[1]}')) is None
+    assert IS_SAME(v1(text), v1(text + b" ")) is None
+
+
+def test_true_is_no_one_wherever_it_stands() -> None:
+    assert not IS_SAME(v1(b'{"a":[[1, 2], [3]]}'), v1(b'{"a":[[true, 2], [3]]}'))
+    assert IS_SAME(v1(b'{"a":[[true, 2], [3]]}'), v1(b'{"a": [[true, 2.0], [3]]}'))

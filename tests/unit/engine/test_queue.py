@@ -323,8 +323,31 @@ def test_what_an_autoscaler_samples(loop: Loop, queue: ModelQueue) -> None:
     submit(queue, 2)
     loop.run()
     submit(queue, 1)
-    assert (queue.arrived, queue.concurrency, queue.served_s) == (3, 3, 0.0)
+    assert (queue.metrics.requests.value, queue.concurrency) == (3, 3)
     loop.now_s = 0.5
     queue.observe_answers(worker.batches[0])
     worker.answer()
-    assert (queue.arrived, queue.concurrency, queue.served_s) == (3, 1, 1.0)
+    assert (queue.metrics.requests.value, queue.concurrency) == (3, 1)
+
+
+def test_a_queue_that_finishes_refuses_new_calls_and_answers_those_it_has(
+    loop: Loop, queue: ModelQueue
+) -> None:
+    first, second = Worker(queue), Worker(queue)
+    queue.add(first)
+    lost = submit(queue, 1)
+    loop.run()
+    waiting = submit(queue, 2)
+    queue.finish(ErrorKind.MODEL_NOT_READY, "model 'iris' is unloading")
+    assert submit(queue, 1)[0].outcomes == [ErrorKind.MODEL_NOT_READY]
+    first.die()
+    queue.add(second)
+    # The lost one alone, then the others.
+    assert second.batches == [lost]
+    second.answer()
+    assert second.batches[-1] == waiting
+    second.answer()
+    assert queue.is_empty
+    assert submit(queue, 1)[0].outcomes == [ErrorKind.MODEL_NOT_READY]
+    queue.accept()
+    assert submit(queue, 1)[0].outcomes == []

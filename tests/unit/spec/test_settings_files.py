@@ -27,7 +27,6 @@ def test_faults_are_problems_and_unknown_names_are_notes() -> None:
     reading = read_model_settings(text, "m.json")
     assert reading.settings is None
     assert [str(each) for each in reading.problems] == [
-        "m.json:1: implementation: is required, but missing",
         "m.json:3: max_batch_size: must be at least 0, found -1",
         "m.json:5: inputs: expected a list of mappings, found a mapping; begin each item with '- '",
     ]

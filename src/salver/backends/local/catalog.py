@@ -6,20 +6,22 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from salver.artifacts.layout import ModelTarget, discover, read_target
+from salver.artifacts.layout import ModelTarget, discover, read_target, version_order
 from salver.backends.environments.manager import PreparedEnvironment
 from salver.backends.local.environment import Environment
 from salver.backends.local.model import LocalModel
-from salver.backends.local.options import ModelOptions, batch_limits, load_order
+from salver.backends.local.model_environments import Environments, ModelEnvironments
+from salver.backends.local.options import ModelOptions, batch_limits, load_order, tailored
 from salver.backends.local.pool import ModelPool
 from salver.backends.local.pooled import Prepared, Source
 from salver.backends.local.worker_messages import LoadOrder
+from salver.backends.processes.kept_logs import KeptLogs
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, ModelQueue
 from salver.errors import LoadFailed, ModelNotFound, SalverError
@@ -33,8 +35,12 @@ _MEMORY_SHARE = 0.75
 _POOL_SHARE = 0.5
 """Of the machine's memory, for the pool of many models unless a budget is given."""
 _NAMED = 10
+_UNUSED_S = 300.0
+"""How long a fork server is kept that no model runs in: its next one then starts at once."""
 
 Discover = Callable[[], Sequence[ModelTarget]]
+LogKey = tuple[str, str]
+"""Namespace and name of a log."""
 
 
 class LocalCatalog:
@@ -50,8 +56,15 @@ class LocalCatalog:
         settings: ServeSettings,
         registry: Registry,
         clock: Clock = time.monotonic,
+        *,
+        environments: Environments | None = None,
+        logs: KeptLogs | None = None,
     ) -> None:
+        """Without `environments` every model runs in the server's own."""
         self._clock = clock
+        self.suiting = ModelEnvironments(environments, self.environment)
+        """Decides which environment a model runs in, for all who bring models here."""
+        self.logs = logs or KeptLogs()
         self.is_draining = False
         self._discover = discover
         self._settings = settings
@@ -63,6 +76,8 @@ class LocalCatalog:
         """Every version of every model, those included that no caller may name."""
         self._pool: ModelPool | None = None
         self._environments: dict[tuple[str, str], Environment] = {}
+        self._unused_since_s: dict[tuple[str, str], float] = {}
+        self._log_keys: dict[LocalModel, LogKey] = {}
         self._checker: asyncio.TimerHandle | None = None
 
     # Before the event loop runs.
@@ -111,6 +126,20 @@ class LocalCatalog:
         """The digests of the prepared environments that fork servers run in."""
         return {digest for _, digest in self._environments if digest}
 
+    def end_unused_environments(self) -> None:
+        """Ends the fork servers that no model has had for a while; to be called now and then."""
+        if self.suiting.choosing:
+            return
+        now_s = self._clock()
+        used = {id(model.environment) for model in self._running.values()}
+        for key, environment in list(self._environments.items()):
+            # The pool's next model may be of any of the kinds that the server itself can load.
+            if id(environment) in used or (not key[1] and self._pool is not None):
+                self._unused_since_s.pop(key, None)
+            elif now_s - self._unused_since_s.setdefault(key, now_s) >= _UNUSED_S:
+                del self._environments[key], self._unused_since_s[key]
+                environment.end()
+
     def is_taken(self, name: str, version: str) -> bool:
         """Whether a model runs under these labels."""
         return (name, version) in self._running
@@ -132,7 +161,7 @@ class LocalCatalog:
             found = self._pool.versions(name)
         if not found:
             raise ModelNotFound(self._not_found(name, ""))
-        return sorted(found, key=int)
+        return sorted(found, key=version_order)
 
     def statuses(self) -> Sequence[ModelStatus]:
         own = [model.status for model in self.models()]
@@ -144,7 +173,7 @@ class LocalCatalog:
     def models(self) -> list[LocalModel]:
         """Every version of every model that callers may name, by name, then version."""
         keys = sorted(
-            (key for key in self._models if key[1]), key=lambda key: (key[0], int(key[1]))
+            (key for key in self._models if key[1]), key=lambda key: (key[0], version_order(key[1]))
         )
         return [self._models[key] for key in keys]
 
@@ -219,10 +248,17 @@ class LocalCatalog:
     async def _load_one(self, target: ModelTarget) -> None:
         key = (target.name, target.version)
         if key not in self._models:
-            self._models[key] = self.new_model(target.name, target.version, self._options)
+            options = tailored(self._options, target.overrides)
+            self._models[key] = self.new_model(target.name, target.version, options)
         self._choose_default(target.name)
-        order = load_order(target, self._options)
-        await self._models[key].load(order, self.environment(target.runtime))
+        model = self._models[key]
+        try:
+            suited = await self.suiting.suited(target)
+        except SalverError as error:
+            if not model.replicas:
+                model.fail_start(str(error))
+            raise LoadFailed(f"model '{target.name}' could not be loaded: {error}") from error
+        await model.load(load_order(target, model.options, suited.caveat), suited.environment)
         self._choose_default(target.name)
 
     # The pool of many models, and what it asks of its host.
@@ -246,8 +282,9 @@ class LocalCatalog:
         """What a worker is told to load this, and the environment it runs in."""
         if not target.runtime or not target.preload:
             target = await asyncio.to_thread(read_target, target)
-        order = load_order(target, self._options)
-        return order, self.environment(target.runtime, target.preload)
+        suited = await self.suiting.suited(target)
+        options = tailored(self._options, target.overrides)
+        return load_order(target, options, suited.caveat), suited.environment
 
     def _choose_default(self, name: str) -> None:
         """The highest version that is ready answers requests that name none."""
@@ -268,15 +305,16 @@ class LocalCatalog:
         label: str = "",
         is_public: bool = False,
         on_wanted: Callable[[], object] | None = None,
+        log: LogKey | None = None,
     ) -> LocalModel:
         """A model watched over from now on: in standby with an order, else until its `load`.
 
         One that is not public is found, listed and counted in readiness by nobody but the
         caller; name and version are the labels of its metrics either way, and `label` is what
-        people know it by. `on_wanted` is called in place of starting a worker when a call
-        finds none.
+        people know it by, `log` what its log is kept as. `on_wanted` is called in place of
+        starting a worker when a call finds none.
         """
-        model = self.new_model(name, version, options, on_wanted, label)
+        model = self.new_model(name, version, options, on_wanted, label, log)
         if order is not None:
             model.stand_by(order, environment)
         if is_public:
@@ -305,6 +343,7 @@ class LocalCatalog:
         options: ModelOptions,
         on_wanted: Callable[[], object] | None = None,
         label: str = "",
+        log: LogKey | None = None,
     ) -> LocalModel:
         """A model that nobody can name yet, watched over from now on."""
         if (name, version) in self._running:
@@ -317,14 +356,33 @@ class LocalCatalog:
             scheduler=asyncio.get_running_loop(),
             clock=self._clock,
         )
-        model = LocalModel(name, version, queue, options, clock=self._clock, on_wanted=on_wanted)
+        log = log or log_key(name, version)
+        model = LocalModel(
+            name,
+            version,
+            queue,
+            options,
+            clock=self._clock,
+            on_wanted=on_wanted,
+            output=self.logs.open(*log),
+        )
         self._running[name, version] = model
+        self._log_keys[model] = log
         return model
+
+    def own_models(self) -> Iterator[tuple[LocalModel, LogKey]]:
+        """The command line's models and the pool's that are open, with what their logs are."""
+        for model in list(self._running.values()):
+            key = self._log_keys[model]
+            if key == log_key(model.name, model.version):
+                yield model, key
 
     def forget_model(self, model: LocalModel) -> None:
         """Ends what is left of it; its metrics stay."""
         model.close()
         self._running.pop((model.name, model.version), None)
+        self._log_keys.pop(model, None)
+        model.output.close()
 
     def _forget(self, model: LocalModel) -> None:
         """Keeps nothing of a model that has been unloaded."""
@@ -394,10 +452,16 @@ class LocalCatalog:
             model.close()
         for environment in self._environments.values():
             environment.close()
+        self.logs.close()
 
 
-def _by_name_and_version(status: ModelStatus) -> tuple[str, int]:
-    return status.name, int(status.version)
+def log_key(name: str, version: str) -> LogKey:
+    """What the log of a model of the command line, or of the pool, is kept as."""
+    return "default", f"{name}-{version.zfill(5) if version.isdigit() else version}"
+
+
+def _by_name_and_version(status: ModelStatus) -> tuple[object, ...]:
+    return status.name, version_order(status.version)
 
 
 def _samples(targets: Sequence[ModelTarget]) -> list[ModelTarget]:

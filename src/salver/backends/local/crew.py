@@ -7,6 +7,9 @@ mean, is `model.py`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +47,11 @@ class Crew:
     def pids(self) -> list[int]:
         """The processes of the members."""
         return [replica.pid for replica in self.members if replica.pid]
+
+    @property
+    def everybody(self) -> list[LocalReplica]:
+        """The members, and those that leave."""
+        return [*self.members, *self._leaving]
 
     @property
     def ready(self) -> int:
@@ -90,6 +98,26 @@ class Crew:
         """It ends after its present batch."""
         self.drop(replica)
         replica.retire()
+
+    def kill_unfinished(self, cause: str) -> None:
+        """Ends those at once that are amid a batch or a load."""
+        for replica in self.everybody:
+            with contextlib.suppress(ProcessLookupError):
+                if replica.batch:
+                    replica.kill(cause)
+                elif replica.pid and not replica.has_loaded:
+                    os.kill(replica.pid, signal.SIGKILL)
+
+    def kill_stuck(self, now_s: float, load_timeout_s: float) -> None:
+        """Ends those that were let go while they loaded, and have been at it for too long.
+
+        A worker sees that it is not needed any more when it has loaded, not before.
+        """
+        for replica in self._leaving:
+            is_stuck = replica.state is ReplicaState.DEAD and not replica.has_loaded
+            if is_stuck and replica.pid and now_s - replica.since_s > load_timeout_s:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(replica.pid, signal.SIGKILL)
 
     def forget(self, replica: LocalReplica) -> None:
         """Its process has ended."""

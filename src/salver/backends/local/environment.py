@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -166,6 +167,13 @@ class Environment:
             self._control.close()
             self._control = None
         self._waiting.clear()
+
+    def end(self) -> None:
+        """Lets the fork server end by itself, without waiting; for one that has no workers."""
+        self._forget()
+        process, self._process = self._process, None
+        if process is not None:
+            threading.Thread(target=process.wait, daemon=True).start()
 
     def close(self) -> None:
         """Ends the fork server and every worker that it still has."""

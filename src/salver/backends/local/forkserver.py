@@ -6,13 +6,14 @@ fork is safe. It is told what to do over a Unix seqpacket socket, and dies, with
 workers, when that closes.
 
     <- {"id": 0, "pid": p} once it is ready (`forkstart.py`), with "failure" if it never will be
-    -> {"id": n} with 3 descriptors: worker socket, request arena, reply arena
+    -> {"id": n} with 4 descriptors: worker socket, request arena, reply arena, output
     <- {"id": n, "pid": p}, and when the worker ends {"id": n, "pid": p, "status": s}
 """
 
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import importlib
 import logging
 import os
@@ -76,7 +77,11 @@ class ForkServer:
             os.kill(pid, signal.SIGKILL)
 
     def _obey(self) -> bool:
-        message, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 3)
+        try:
+            message, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, 4)
+        except ConnectionError:
+            # The gateway has gone without reading what it was told last.
+            return False
         if not message:
             return False
         order = msgspec.json.decode(message, type=ForkOrder)
@@ -98,6 +103,7 @@ class ForkServer:
             self._control.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+            _print_to(fds[3])
             from salver.backends.local import worker
 
             worker.run(socket.socket(fileno=fds[0]), fds[1], fds[2])
@@ -127,6 +133,16 @@ class ForkServer:
             self._control.send(msgspec.json.encode(report))
         except OSError:
             logger.debug("the gateway has gone")
+
+
+def _print_to(fd: int) -> None:
+    """Sends what this process prints there, each line at once."""
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stderr.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
 
 
 def _die_with_parent() -> None:

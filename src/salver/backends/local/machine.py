@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-import msgspec
-
-from salver.backends.local.bring_up import BringUp, Report
-from salver.backends.local.model import LocalModel
+from salver.backends.local.bring_up import BringUp, Running
 from salver.backends.local.scaled import scaled
 from salver.backends.local.wiring import Wiring
 from salver.backends.processes.service import ProcessService
 from salver.backends.remote.model import RemoteModel
 from salver.control.autoscaling import TICK_S
-from salver.control.pods import PodMirror, Replica
-from salver.control.ports import UNSEEN, Observation, Phase, RevisionOrder
+from salver.control.pods import Pods, Replica
+from salver.control.ports import UNSEEN, Observation, Phase, Report, RevisionOrder
 from salver.control.scaler import SAMPLE_S, Autoscaler
+from salver.engine.chain import TransformedService
 from salver.engine.directory import ModelDirectory
+from salver.engine.payload_log import LoggedModel
+from salver.engine.ports import ServedModel
 from salver.engine.queue import Clock
 from salver.errors import SalverError
 from salver.graph.plan import Component, ServiceDesire, TrafficPlan
@@ -35,10 +36,28 @@ _LOOK_S = 1.0
 FIRST_RETRY_S = 5.0
 MAX_RETRY_S = 300.0
 """Between two attempts at a revision that failed to come up: doubled each time, up to this."""
+_LAST_STEPS_S = 60.0
+"""How long a revision that nothing leads to any more waits for calls amid their steps."""
+_LAST_STEPS_LOOK_S = 0.02
 
 RevisionKey = tuple[str, str]
-Running = LocalModel | ProcessService | RemoteModel
-RemoveModel = Callable[[LocalModel], Coroutine[Any, Any, None]]
+ServiceKey = tuple[str, str]
+_Former = list[weakref.ref[TransformedService]]
+
+
+def _chain_of(entry: ServedModel) -> TransformedService | None:
+    """What of an entry has several steps, if anything does."""
+    while isinstance(entry, LoggedModel):
+        entry = entry.model
+    return entry if isinstance(entry, TransformedService) else None
+
+
+def _processes(model: Running) -> list[str]:
+    """The ids of a model's replicas on this machine."""
+    if isinstance(model, RemoteModel):
+        return []
+    pids = model.guard_pids if isinstance(model, ProcessService) else model.pids
+    return [str(pid) for pid in pids]
 
 
 def _ignore(phase: Phase, detail: str) -> None:
@@ -68,22 +87,24 @@ class LocalMachine:
         directory: ModelDirectory,
         wiring: Wiring,
         *,
-        remove_model: RemoveModel,
         url_of: Callable[[str, str], str],
         on_change: Callable[[str, str], None],
-        pods: PodMirror,
+        pods: Pods,
         clock: Clock,
     ) -> None:
         self._bring_up = bring_up
         self._directory = directory
         self._wiring = wiring
-        self._remove_model = remove_model
         self._url_of = url_of
         self._on_change = on_change
         self._pods = pods
         self._clock = clock
         self._revisions: dict[RevisionKey, _Revision] = {}
+        self._services: dict[tuple[str, str], dict[str, _Revision]] = {}
+        """The same by service: there may be thousands of those."""
         self._exposed: dict[RevisionKey, tuple[ServiceDesire, Mapping[Component, TrafficPlan]]] = {}
+        self._former: dict[ServiceKey, _Former] = {}
+        """Services as they were before, for as long as calls are amid their steps."""
         self._autoscaler = Autoscaler()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -95,17 +116,45 @@ class LocalMachine:
         if key in self._revisions or self._is_closed:
             return
         revision = self._revisions[key] = _Revision(order)
+        self._services.setdefault((order.namespace, order.service), {})[order.name] = revision
         revision.task = self._spawn(self._come_up(key, revision))
 
     def retire(self, namespace: str, name: str) -> None:
         revision = self._revisions.pop((namespace, name), None)
         if revision is None:
             return
+        self._drop(revision.order)
         self._autoscaler.unwatch(f"{namespace}/{name}")
         if revision.task is not None:
             revision.task.cancel()
         if revision.model is not None:
-            self._spawn(self._end(revision.model))
+            self._spawn(self._end(revision.order, revision.model))
+
+    async def _end(self, order: RevisionOrder, model: Running) -> None:
+        """Brings it down once no call is on its way to it."""
+        key = (order.namespace, order.service)
+        former, ends_s = self._former.get(key, []), self._clock() + _LAST_STEPS_S
+        while any(chain() is not None for chain in former) and self._clock() < ends_s:
+            await asyncio.sleep(_LAST_STEPS_LOOK_S)
+        if former is self._former.get(key):
+            del self._former[key]
+        await self._bring_up.bring_down(model)
+
+    def _note_former(self, namespace: str, name: str) -> None:
+        """The service is about to change: calls between two steps still have it as it is."""
+        entry = self._directory.service(namespace, name)
+        chain = None if entry is None else _chain_of(entry.entry)
+        if chain is not None:
+            # A list of its own for each change: who waits for the last one waits for no later.
+            former = self._former.get((namespace, name), [])
+            alive = [each for each in former if each() is not None]
+            self._former[namespace, name] = [*alive, weakref.ref(chain)]
+
+    def _drop(self, order: RevisionOrder) -> None:
+        own = self._services[order.namespace, order.service]
+        del own[order.name]
+        if not own:
+            del self._services[order.namespace, order.service]
 
     def observe(self, namespace: str, name: str) -> Observation:
         revision = self._revisions.get((namespace, name))
@@ -123,15 +172,14 @@ class LocalMachine:
     def expose(
         self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan], address: str
     ) -> None:
-        models = {
-            name: revision.model
-            for (namespace, name), revision in self._revisions.items()
-            if namespace == desire.namespace and revision.model is not None
-        }
+        own = self._services.get((desire.namespace, desire.name), {})
+        models = {name: each.model for name, each in own.items() if each.model is not None}
+        self._note_former(desire.namespace, desire.name)
         self._directory.expose(self._wiring.entry(desire, traffic, models))
         self._note_reachable(desire, traffic)
 
     def withdraw(self, namespace: str, name: str) -> None:
+        self._note_former(namespace, name)
         self._directory.withdraw(namespace, name)
 
     def _note_reachable(
@@ -143,28 +191,21 @@ class LocalMachine:
             for plan in traffic.values()
             for name in (*(target.revision for target in plan.targets), plan.shadow)
         }
-        for (namespace, name), revision in self._revisions.items():
-            if (namespace, revision.order.service) == (desire.namespace, desire.name):
-                self._autoscaler.set_reachable(f"{namespace}/{name}", name in reached)
+        for name in self._services.get((desire.namespace, desire.name), {}):
+            self._autoscaler.set_reachable(f"{desire.namespace}/{name}", name in reached)
 
     def replicas(self) -> list[Replica]:
         """Every replica of every revision, those on their way included."""
         found: list[Replica] = []
         for (namespace, name), revision in self._revisions.items():
             order, model = revision.order, revision.model
-            base = Replica(
-                namespace, order.service, order.component, name, "pending", False, revision.detail
-            )
-            if model is None:
-                if revision.phase is not Phase.FAILED:
-                    found.append(base)
-                continue
-            if isinstance(model, RemoteModel):
-                continue
-            found += [
-                msgspec.structs.replace(base, id=str(pid), is_ready=True, detail="")
-                for pid in model.pids
-            ]
+            # One that failed is tried again, and its log says why it failed.
+            for id in ("pending",) if model is None else _processes(model):
+                is_ready = model is not None
+                detail = "" if is_ready else revision.detail
+                found.append(
+                    Replica(namespace, order.service, order.component, name, id, is_ready, detail)
+                )
         return found
 
     # Comings and goings.
@@ -189,7 +230,7 @@ class LocalMachine:
             report = _ignore
         if self._revisions.get(key) is not revision:
             assert revision.model is not None
-            await self._end(revision.model)
+            await self._bring_up.bring_down(revision.model)
             return
         self._watch(key, revision)
         self._on_change(order.namespace, order.service)
@@ -220,14 +261,6 @@ class LocalMachine:
         policy = revision.order.plan.scaling
         self._autoscaler.watch(label, policy, scaled(model, policy), self._clock())
 
-    async def _end(self, model: Running) -> None:
-        if isinstance(model, LocalModel):
-            await self._remove_model(model)
-        elif isinstance(model, ProcessService):
-            await model.close()
-        else:
-            model.close()
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -239,14 +272,18 @@ class LocalMachine:
         next_tick_s = next_look_s = self._clock()
         while True:
             await asyncio.sleep(SAMPLE_S)
-            if self._clock() >= next_look_s:
-                next_look_s = self._clock() + _LOOK_S
-                self._pods.show(self.replicas())
-            now_s = self._clock()
-            self._autoscaler.sample(now_s)
-            if now_s >= next_tick_s:
-                next_tick_s = now_s + TICK_S
-                self._autoscaler.tick(now_s)
+            try:
+                if self._clock() >= next_look_s:
+                    next_look_s = self._clock() + _LOOK_S
+                    self._pods.show(self.replicas())
+                now_s = self._clock()
+                self._autoscaler.sample(now_s)
+                if now_s >= next_tick_s:
+                    next_tick_s = now_s + TICK_S
+                    self._autoscaler.tick(now_s)
+            except Exception:
+                # One turn that fails must not be the last: nothing would be scaled any more.
+                logger.exception("a turn of the autoscaler failed")
 
     async def close(self) -> None:
         """Ends what runs outside of the catalog's own workers."""
@@ -254,7 +291,7 @@ class LocalMachine:
         for task in list(self._tasks):
             task.cancel()
         ends = [
-            self._end(revision.model)
+            self._bring_up.bring_down(revision.model)
             for revision in self._revisions.values()
             if isinstance(revision.model, (ProcessService, RemoteModel))
         ]

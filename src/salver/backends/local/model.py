@@ -10,17 +10,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 from salver.backends.local.crew import Crew, to_retire
 from salver.backends.local.environment import Environment
 from salver.backends.local.options import ModelOptions
+from salver.backends.local.readiness import (
+    LOADING,
+    READY,
+    STANDBY,
+    STARTING,
+    UNAVAILABLE,
+    UNLOADED,
+    UNLOADING,
+    Readiness,
+)
 from salver.backends.local.replica import LocalReplica
 from salver.backends.local.worker_messages import LoadOrder, LoadReport
+from salver.backends.processes.output import OutputLog
 from salver.control.lifecycle import ReplicaState, backoff_s
 from salver.engine.call import Call
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock, ModelQueue
-from salver.errors import DeadlineExceeded, ErrorKind, LoadFailed, ModelNotReady
+from salver.errors import ErrorKind, LoadFailed, ModelNotReady
 from salver.inference.metadata import ModelMetadata
 
 logger = logging.getLogger("salver.supervisor")
@@ -32,8 +44,6 @@ _MAX_LOAD_DEATHS = 3
 _LEAST_HOLD_OFF_S = 1.0
 """A model that could not be started on demand is not tried again before."""
 _CLOCK_STEP_S = 1e-3
-STANDBY = "standby"
-STARTING = "starting"
 
 
 class LocalModel:
@@ -52,11 +62,14 @@ class LocalModel:
         *,
         clock: Clock,
         on_wanted: Callable[[], object] | None = None,
+        output: OutputLog | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.queue = queue
         self.options = options
+        self.output = output or OutputLog()
+        """What its workers print."""
         self.submit: Callable[[Call], None] = (
             self._submit_within if options.timeout_s else queue.submit
         )
@@ -71,8 +84,7 @@ class LocalModel:
         self._environment: Environment | None = None
         self._crew = Crew(self, clock)
         self._on_wanted = on_wanted or self.wake
-        self._state = "UNAVAILABLE"
-        self._reason = "not loaded"
+        self._readiness = Readiness(queue.label, queue.metrics.ready)
         self._failure = ""
         self._failures = 0
         self._deaths = 0
@@ -82,7 +94,6 @@ class LocalModel:
         """No worker is wanted, or those that a call has woken are not ready yet."""
         self._is_holding_off = False
         self._loading: asyncio.Future[None] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         queue.refuse(ErrorKind.MODEL_NOT_READY, f"{queue.label} is not loaded")
 
@@ -90,16 +101,16 @@ class LocalModel:
 
     @property
     def status(self) -> ModelStatus:
-        return ModelStatus(self.name, self.version, self._state, self._reason)
+        return ModelStatus(self.name, self.version, self._readiness.state, self._readiness.reason)
 
     @property
     def is_ready(self) -> bool:
-        return self._state == "READY"
+        return self._readiness.is_ready
 
     @property
     def is_wanted(self) -> bool:
         """It should be serving, whether it is or not."""
-        return self._reason != "unloaded"
+        return self._readiness.reason != UNLOADED
 
     @property
     def is_gone(self) -> bool:
@@ -110,12 +121,12 @@ class LocalModel:
     def is_at_rest(self) -> bool:
         """It stands by, and nobody is about to change that."""
         is_awake = self._crew.members or self.is_loading or self._is_holding_off
-        return self._is_resting and not is_awake and not self._waiters and self.queue.is_empty
+        return self._is_resting and not is_awake and not self.is_awaited and self.queue.is_empty
 
     @property
     def is_awaited(self) -> bool:
         """Somebody waits for it to be ready, other than calls in the queue."""
-        return bool(self._waiters)
+        return self._readiness.is_awaited
 
     @property
     def failure(self) -> str:
@@ -150,11 +161,16 @@ class LocalModel:
     @property
     def metadata(self) -> ModelMetadata:
         if self.report is None:
-            reason = self._reason or self._state
+            reason = self._readiness.reason or self._readiness.state
             if reason == STANDBY:
                 reason = "standby, and not loaded yet: its first request loads it"
             raise ModelNotReady(f"{self.queue.label} is not ready: {reason}")
         return self.report.metadata
+
+    @property
+    def environment(self) -> Environment | None:
+        """The fork server of its workers, None before its first load."""
+        return self._environment
 
     @property
     def pids(self) -> list[int]:
@@ -170,26 +186,20 @@ class LocalModel:
             return
         is_on_demand = self._is_resting and not self._is_holding_off
         if not is_on_demand and not self.is_loading:
-            raise ModelNotReady(f"{self.queue.label} is not ready: {self._reason}")
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+            raise ModelNotReady(f"{self.queue.label} is not ready: {self._readiness.reason}")
+        waiter = self._readiness.waiter()
         if is_on_demand:
             self._on_wanted()
-        try:
-            await asyncio.wait_for(waiter, timeout_s)
-        except TimeoutError:
-            raise DeadlineExceeded(
-                f"{self.queue.label} was not ready within {timeout_s:g} s: try again"
-            ) from None
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        await self._readiness.wait(waiter, timeout_s)
 
     def _submit_within(self, call: Call) -> None:
         """Gives the call the model's time limit in place of the server's, never a caller's."""
-        own_s, granted_s = self.options.timeout_s, call.deadline_s - call.arrived_s
-        if granted_s > min(own_s, self.options.request_timeout_s - _CLOCK_STEP_S):
-            call.deadline_s = call.arrived_s + own_s
+        granted_s, own_deadline_s = call.granted_s, call.arrived_s + self.options.timeout_s
+        if (
+            granted_s > self.options.request_timeout_s - _CLOCK_STEP_S
+            or own_deadline_s < call.deadline_s
+        ):
+            call.limit(own_deadline_s)
         self.queue.submit(call)
 
     # Loading and unloading.
@@ -198,7 +208,8 @@ class LocalModel:
         """Brings workers of this order into service; those of an older one retire after.
 
         Raises `LoadFailed` with the reason; an older generation then goes on serving. Calls to
-        a model in standby wait meanwhile, those to one without are refused.
+        a model in standby wait meanwhile, those to one without are refused. What has begun goes
+        on to its end, whether or not somebody waits for it.
         """
         if self.is_loading:
             raise LoadFailed(f"{self.queue.label} is being loaded already: wait for it to finish")
@@ -206,33 +217,39 @@ class LocalModel:
         self.order, self._environment = order, environment
         self._wanted = max(1, self._wanted)
         self._loading = asyncio.get_running_loop().create_future()
+        self._loading.add_done_callback(partial(self._end_load, order, old, former))
         self._deaths = 0
         if not old:
-            self._await_first(order)
-        try:
-            for _ in range(self._wanted):
-                self._crew.start(order, environment)
-            await self._loading
-        except LoadFailed:
-            for replica in self._crew.of(order):
-                self._retire(replica)
-            if not old and not self._is_resting:
-                self._environment = None
-            elif old:
-                self.order, self._environment = former
-                self._set_state("READY", "")
-                self._settle()
-            raise
-        for replica in old:
-            self._retire(replica)
-        self._settle()
+            self._await_first()
+        for _ in range(self._wanted):
+            self._crew.start(order, environment)
+        await asyncio.shield(self._loading)
 
-    def _await_first(self, order: LoadOrder) -> None:
+    def _end_load(
+        self,
+        order: LoadOrder,
+        old: list[LocalReplica],
+        former: tuple[LoadOrder | None, Environment | None],
+        loading: asyncio.Future[None],
+    ) -> None:
+        has_failed = loading.cancelled() or loading.exception() is not None
+        if self.order is not order or self._readiness.is_leaving:
+            return  # It has been sent away meanwhile, and all of its workers with it.
+        for replica in self._crew.of(order) if has_failed else old:
+            self._retire(replica)
+        if has_failed and old:
+            self.order, self._environment = former
+            self._readiness.set(READY, "")
+        elif has_failed and not self._is_resting:
+            self._environment = None
+        if old or not has_failed:
+            self._settle()
+
+    def _await_first(self) -> None:
         if self._is_resting:
-            self.queue.accept()
-            self._set_state("READY", STARTING)
+            self._await_wake_up()
         else:
-            self._set_state("LOADING", "loading")
+            self._readiness.set(LOADING, "loading")
             self.queue.refuse(
                 ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is still loading: retry soon"
             )
@@ -245,32 +262,43 @@ class LocalModel:
         Without an order, whoever was given as `on_wanted` brings it, through `load`. Workers
         that there are retire.
         """
-        for replica in list(self._crew.members):
-            self._retire(replica)
+        self._retire_all()
         self.order, self._environment = order, environment
         self._wanted = 0
+        self._break_off("was sent into standby")
         self._rest()
+
+    def _break_off(self, what: str) -> None:
+        """Whoever waits for a load to end does so in vain."""
+        if self._loading is not None and self.is_loading:
+            self._loading.set_exception(
+                LoadFailed(f"{self.queue.label} {what} before it had loaded")
+            )
 
     async def unload(self, timeout_s: float) -> None:
         """Takes no more requests, answers those it has, then ends the workers."""
-        self._set_state("UNLOADING", "unloading")
+        self._readiness.set(UNLOADING, "unloading")
+        self.queue.finish(
+            ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is being unloaded: load it again"
+        )
         deadline_s = self._clock() + timeout_s
         while not self.queue.is_empty and self._clock() < deadline_s:
             await asyncio.sleep(0.005)
-        self._set_state("UNAVAILABLE", "unloaded")
+        self._readiness.set(UNAVAILABLE, UNLOADED)
         self._is_resting = False
-        if self._loading is not None and self.is_loading:
-            self._loading.set_exception(
-                LoadFailed(f"{self.queue.label} was unloaded before it had loaded")
-            )
+        self._break_off("was unloaded")
         self.queue.refuse(
             ErrorKind.MODEL_NOT_READY,
             f"{self.queue.label} is unloaded: load it with POST /v2/repository/models/"
             f"{self.name}/load",
         )
+        self._retire_all()
+        self._crew.kill_unfinished("was not done when its model was unloaded")
+        self.report = None
+
+    def _retire_all(self) -> None:
         for replica in list(self._crew.members):
             self._retire(replica)
-        self.report = None
 
     def _retire(self, replica: LocalReplica) -> None:
         self.queue.remove(replica)
@@ -294,47 +322,40 @@ class LocalModel:
 
     def _settle(self) -> None:
         """Starts or retires workers until there are as many as wanted."""
-        if self.order is None or self._environment is None or not self.is_wanted:
+        if self.order is None or self._environment is None or self._readiness.is_leaving:
             return
         current = self._crew.of(self.order)
         # The last worker stays for the calls that wait; `check` comes back to it.
-        kept = max(self._wanted, 1 if self.queue.queued else 0)
-        for replica in to_retire(current, len(current) - kept):
+        for replica in to_retire(current, len(current) - self._least_replicas):
             self._retire(replica)
         missing = self._wanted - len(current) - self._restarts
         if missing > 0 and self._is_resting:
             self._deaths = 0
-            self.queue.accept()
-            self._set_state(self._state, STARTING if self.is_ready else self._reason)
+            self._await_wake_up()
         for _ in range(missing):
             self._crew.start(self.order, self._environment)
         if self._wanted == 0 and not self._crew.members:
             self._rest()
 
+    @property
+    def _least_replicas(self) -> int:
+        """As many as are wanted; one for calls that wait all the same."""
+        return max(self._wanted, 1 if self.queue.queued else 0)
+
+    def _await_wake_up(self) -> None:
+        """A worker is about to start, and calls may wait for it."""
+        self.queue.accept()
+        if self.is_ready:
+            self._readiness.set(READY, STARTING)
+
     def _rest(self) -> None:
         """No worker, and an open queue: the next call starts one."""
         self._is_resting = True
         if self._failure:
-            self._set_state("UNAVAILABLE", self._failure)
+            self._readiness.set(UNAVAILABLE, self._failure)
         else:
-            self._set_state("READY", STANDBY)
+            self._readiness.set(READY, STANDBY)
         self.queue.rest(self._on_wanted)
-
-    def _set_state(self, state: str, reason: str) -> None:
-        self._state, self._reason = state, reason
-        self.queue.metrics.ready.value = 1 if state == "READY" else 0
-        if state == "UNAVAILABLE":
-            self._tell_waiters(ModelNotReady(f"{self.queue.label} is not ready: {reason}"))
-
-    def _tell_waiters(self, error: ModelNotReady | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
 
     # What the replicas report.
 
@@ -344,9 +365,9 @@ class LocalModel:
         self.queue.metrics.load_duration.value = report.load_s + report.warmup_s
         self._is_resting = False
         self._failure, self._failures = "", 0
-        self._set_state("READY", "")
-        self._tell_waiters(None)
-        self.queue.accept()
+        if not self._readiness.is_leaving:
+            self._readiness.loaded()
+            self.queue.accept()
         self.queue.add(replica)
         if self._loading is not None and self.is_loading and replica.order is self.order:
             self._loading.set_result(None)
@@ -383,6 +404,12 @@ class LocalModel:
         if self.on_worker_gone is not None:
             self.on_worker_gone()
 
+    def on_output(self, source: str, data: bytes) -> None:
+        self.output.feed(data, source)
+
+    def on_output_end(self, source: str) -> None:
+        self.output.end(source)
+
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None:
         was_serving = self._crew.drop(replica)
         self._crew.forget(replica)
@@ -401,15 +428,18 @@ class LocalModel:
         """Refuses requests until a worker is ready again, rather than let them time out."""
         if self._crew.ready:
             return
-        self._set_state("UNAVAILABLE", reason)
-        self.queue.refuse(ErrorKind.MODEL_NOT_READY, f"{self.queue.label} is not ready: {reason}")
+        self._refuse(reason, f"{self.queue.label} is not ready: {reason}")
+
+    def _refuse(self, reason: str, message: str) -> None:
+        if not self._readiness.is_leaving:
+            self._readiness.set(UNAVAILABLE, reason)
+        self.queue.refuse(ErrorKind.MODEL_NOT_READY, message)
 
     def _fail_load(self, replica: LocalReplica, reason: str) -> None:
         message = f"{self.queue.label} could not be loaded: {reason}"
         if not self._crew.ready:
             self._failure = reason
-            self._set_state("UNAVAILABLE", reason)
-            self.queue.refuse(ErrorKind.MODEL_NOT_READY, message)
+            self._refuse(reason, message)
         if self._is_resting:
             self._hold_off()
         if self._loading is not None and self.is_loading:
@@ -421,16 +451,12 @@ class LocalModel:
     def fail_start(self, reason: str) -> None:
         """Refuses the calls to a model in standby, which cannot be started for this reason."""
         self._failure = reason
-        self._set_state("UNAVAILABLE", reason)
-        self.queue.refuse(
-            ErrorKind.MODEL_NOT_READY, f"{self.queue.label} could not be loaded: {reason}"
-        )
+        self._refuse(reason, f"{self.queue.label} could not be loaded: {reason}")
         self._hold_off()
 
     def _hold_off(self) -> None:
         """Gives up starting on demand, and for a moment does not try again."""
-        for replica in list(self._crew.members):
-            self._retire(replica)
+        self._retire_all()
         if self._is_holding_off:
             return
         self._is_holding_off = True
@@ -442,7 +468,9 @@ class LocalModel:
     async def _rest_later(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         self._is_holding_off = False
-        if self._is_resting:
+        if not self._is_resting:
+            self._settle()  # A load has gone well meanwhile; `scale` was not heeded.
+        elif not self.is_loading and not self._crew.members:
             self._rest()
 
     def _replace(self, replica: LocalReplica, cause: str) -> None:
@@ -461,7 +489,7 @@ class LocalModel:
         order, environment = self.order, self._environment
         if not self.is_wanted or order is None or environment is None:
             return
-        if len(self._crew.of(order)) < self._wanted:
+        if len(self._crew.of(order)) < self._least_replicas:
             self._crew.start(order, environment)
         elif self._wanted == 0:
             self._settle()
@@ -475,14 +503,20 @@ class LocalModel:
 
     def check(self, now_s: float) -> None:
         """Answers calls past their deadline, and ends workers that do not answer."""
+        if self._crew.is_gone and self.queue.is_empty:
+            # Thousands may be at rest.
+            return
         self.queue.expire()
-        for replica in list(self._crew.members):
+        for replica in self._crew.everybody:
             self._check_replica(replica, now_s)
+        self._crew.kill_stuck(now_s, self.options.load_timeout_s)
         if self._wanted < len(self._crew.members) and not self.is_loading:
             self._settle()
         self._crew.forget_ended()
 
     def _check_replica(self, replica: LocalReplica, now_s: float) -> None:
+        if replica.state is ReplicaState.DEAD:
+            return
         lasted_s = now_s - replica.since_s
         load_timeout_s = self.options.load_timeout_s
         if replica.state is ReplicaState.STARTING and lasted_s > load_timeout_s:
@@ -498,8 +532,9 @@ class LocalModel:
 
     def close(self) -> None:
         """Ends the workers at once."""
-        self._reason = "unloaded"
+        self._readiness.reason = UNLOADED
         for task in self._tasks:
             task.cancel()
-        for replica in list(self._crew.members):
-            self._retire(replica)
+        self._break_off("was closed")
+        self._retire_all()
+        self._crew.kill_unfinished("was not done when the server stopped")

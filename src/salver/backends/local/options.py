@@ -9,8 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from salver.artifacts.layout import ModelTarget
+from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.backends.local.worker_messages import LoadOrder
 from salver.engine.batching import BatchLimits
+from salver.graph.plan import ScalingPolicy
 
 _DEFAULT_MAX_REQUESTS = 128
 
@@ -51,8 +53,27 @@ def batch_limits(options: ModelOptions) -> BatchLimits:
     )
 
 
-def load_order(target: ModelTarget, options: ModelOptions) -> LoadOrder:
+def first_scale(policy: ScalingPolicy) -> int:
+    """Replicas to begin with: a revision proves itself with at least one."""
+    initial = policy.initial_scale if policy.initial_scale > 0 else max(1, policy.min_replicas)
+    return min(initial, policy.max_replicas) if policy.max_replicas else initial
+
+
+def tailored(options: ModelOptions, overrides: ModelOverrides) -> ModelOptions:
+    """The options with what the model's own settings file says."""
+    if overrides == NO_OVERRIDES:
+        return options
+    return msgspec.structs.replace(
+        options,
+        replicas=overrides.workers or options.replicas,
+        max_batch_rows=overrides.max_batch_rows or options.max_batch_rows,
+        max_batch_delay_s=overrides.max_batch_delay_s or options.max_batch_delay_s,
+    )
+
+
+def load_order(target: ModelTarget, options: ModelOptions, caveat: str = "") -> LoadOrder:
     """What a worker is told for this artifact."""
+    overrides = target.overrides
     return LoadOrder(
         name=target.name,
         version=target.version,
@@ -67,4 +88,9 @@ def load_order(target: ModelTarget, options: ModelOptions) -> LoadOrder:
         log_format=options.log_format,
         log_level=options.log_level,
         env=dict(options.env),
+        caveat=caveat,
+        parameters=overrides.parameters,
+        platform=overrides.platform,
+        inputs=overrides.inputs,
+        outputs=overrides.outputs,
     )

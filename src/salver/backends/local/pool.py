@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,8 @@ from salver.backends.local.environment import Environment
 from salver.backends.local.memory import largest_bytes
 from salver.backends.local.model import LocalModel
 from salver.backends.local.options import ModelOptions
+from salver.backends.local.pool_memory import estimate_bytes, limit_bytes, room_bytes
+from salver.backends.local.pool_metrics import PoolMetrics
 from salver.backends.local.pooled import (
     CopyLimits,
     PooledModel,
@@ -31,7 +32,7 @@ from salver.backends.local.pooled import (
     Source,
 )
 from salver.backends.local.worker_messages import LoadOrder
-from salver.control.placement import LoadedModel, place
+from salver.control.placement import LoadedModel, pinned_bytes, place
 from salver.engine.call import Call
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock
@@ -43,16 +44,11 @@ logger = logging.getLogger("salver.pool")
 
 _UNUSED_S = 3600.0
 """A model that was just registered counts as last used so long ago, as ModelMesh has it."""
-_FIRST_ESTIMATE_BYTES = 24 << 20
-"""What a worker is taken to add until one has been measured."""
-_FILE_FACTOR = 1.5
-"""A model takes at least so many times its file, by experience."""
-_FILL_SHARE = 0.95
-"""The pool is filled so far: workers grow a little between two measurements."""
 _RETRY_S = 0.02
 _MEASURE_S = 5.0
 _SPARE_COPY_S = 60.0
 """A copy beyond the first is given up after so long without a request."""
+_MAX_INTERNED = 4096
 _FOLDED = {"model": "(unloaded)", "version": ""}
 
 
@@ -101,26 +97,8 @@ class ModelPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._measured_s = 0.0
-        self._bind_metrics(registry)
-
-    def _bind_metrics(self, registry: Registry) -> None:
-        self._registered = registry.gauge("salver_pool_models", "Models registered in the pool.")
-        self._loaded = registry.gauge(
-            "salver_pool_models_loaded", "Models of the pool that have a worker now."
-        )
-        self._memory = registry.gauge(
-            "salver_pool_memory_bytes", "Memory that the pool's workers add, as measured."
-        )
-        registry.gauge(
-            "salver_pool_budget_bytes", "Memory that the pool's workers may add."
-        ).value = self.budget_bytes
-        self._loads = registry.counter("salver_pool_loads_total", "Models loaded on demand.")
-        self._evictions = registry.counter(
-            "salver_pool_evictions_total", "Workers ended to make room for other models."
-        )
-        self._refused = registry.counter(
-            "salver_pool_requests_refused_total", "Requests to models that are unloaded."
-        )
+        self._is_measuring = False
+        self._metrics = PoolMetrics(registry, budget_bytes)
 
     # Registration.
 
@@ -139,6 +117,7 @@ class ModelPool:
         else:
             record.source, record.failure = source, ""
             record.limits = limits or record.limits
+            record.is_leaving = False
         if record.limits.min_copies:
             self._want(record)
         return record
@@ -147,8 +126,11 @@ class ModelPool:
         """Answers the calls that wait, ends the workers, forgets the model (all versions)."""
         for record in self._index.named(name):
             if version in ("", record.version):
+                record.is_leaving = True
                 await self._end(record)
-                self._index.remove(record)
+                # Unless it was registered again, or forgotten by another, while its calls ended.
+                if record.is_leaving and record in self._index.named(name):
+                    self._index.remove(record)
 
     # What the catalog asks.
 
@@ -202,16 +184,31 @@ class ModelPool:
             record.is_unloaded, record.failure = False, ""
             local = record.local
             if local is not None and local.ready_replicas:
-                await local.load(*await self._prepare(record))
-                self._on_loaded(record, local)
+                await self._reload(record, local)
                 continue
-            if record.key not in self._loading and record.key not in self._wanting:
+            is_coming = record.key in self._loading and not (local is not None and local.failure)
+            if not is_coming and record.key not in self._wanting:
                 await self._end(record)
             record.known_metadata = None
             try:
                 await record.wait_ready(self._options.load_timeout_s)
             except RequestError as error:
                 raise LoadFailed(str(error)) from error
+
+    async def _reload(self, record: PooledModel, local: LocalModel) -> None:
+        """Loads it again, the worker that it has serving until then."""
+        if record.key in self._loading:
+            raise LoadFailed(f"model '{record.name}' is being loaded already: wait for it")
+        self._loading[record.key] = record
+        try:
+            order, environment = await self._prepare(record)
+            if record.local is not local:
+                raise LoadFailed(f"model '{record.name}' was unloaded before it had loaded")
+            await local.load(order, environment)
+            self._on_loaded(record, local)
+        finally:
+            self._loading.pop(record.key, None)
+            self._pump()
 
     async def unload(self, name: str) -> None:
         """Takes the model out of service until it is loaded again."""
@@ -221,8 +218,12 @@ class ModelPool:
 
     async def _end(self, record: PooledModel) -> None:
         self._wanting.pop(record.key, None)
-        if record.local is not None:
-            await record.local.unload(self._options.drain_timeout_s)
+        local = record.local
+        if local is None:
+            return
+        # Without a worker there is nobody to answer the calls that wait: they are told at once.
+        await local.unload(self._options.drain_timeout_s if local.ready_replicas else 0.0)
+        if record.local is local:
             self._close(record)
 
     # What a record asks.
@@ -242,7 +243,7 @@ class ModelPool:
 
     def refuse(self, call: Call, kind: ErrorKind, message: str) -> None:
         """Refuses a call for a model that has no queue."""
-        self._refused.value += 1
+        self._metrics.refused.value += 1
         call.fail(kind, message)
 
     def _want(self, record: PooledModel) -> None:
@@ -283,30 +284,29 @@ class ModelPool:
             record.local.stand_by()
 
     def _start_if_it_fits(self, record: PooledModel) -> bool:
-        needed = self._estimate(record) * max(1, record.limits.min_copies)
-        limit = self._limit(needed)
-        placement = place(record.key, needed, limit, self._staying())
-        if needed > limit:
+        assert record.local is not None
+        staying = self._staying()
+        room = room_bytes(self.budget_bytes, pinned_bytes(staying))
+        size = estimate_bytes(record, self._open.values(), room)
+        needed = size * max(1, record.limits.min_copies)
+        limit = limit_bytes(self.budget_bytes, needed)
+        placement = place(record.key, needed, limit, staying)
+        if needed > room:
+            # It would wait for ever, and the others behind it.
             del self._wanting[record.key]
-            assert record.local is not None
             record.local.fail_start(placement.refusal)
             return True
-        assert record.local is not None
         for key in placement.evict:
             self._evict(self._open[key])
         if not placement.fits or self.used_bytes + needed > limit:
             return False  # Until others are idle, or their processes have ended.
         del self._wanting[record.key]
-        record.size_bytes = self._estimate(record)
+        record.size_bytes = size
         self._loading[record.key] = record
         task = asyncio.get_running_loop().create_task(self._load(record, record.local))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
-
-    def _limit(self, needed: int) -> int:
-        """How far the pool may be filled: some of the budget is for growth, if it can be."""
-        return min(self.budget_bytes, max(needed, int(self.budget_bytes * _FILL_SHARE)))
 
     def _staying(self) -> list[LoadedModel]:
         """The models in memory, those aside that are on their way out."""
@@ -327,24 +327,12 @@ class ModelPool:
     def _evict(self, record: PooledModel) -> None:
         """One copy goes; with the last one the model stands by."""
         assert record.local is not None
-        self._evictions.value += 1
+        self._metrics.evictions.value += 1
         left = record.local.wanted_replicas - 1
         if left > 0:
             record.local.scale(left)
         else:
             record.local.stand_by()
-
-    def _estimate(self, record: PooledModel) -> int:
-        """What a worker will add: as measured before, else as others do, the file considered.
-
-        A mere guess never exceeds the budget: the model gets its chance to be measured.
-        """
-        if record.size_bytes:
-            return record.size_bytes
-        known = [each.size_bytes for each in self._open.values() if each.known_metadata]
-        typical = int(statistics.median(known)) if known else _FIRST_ESTIMATE_BYTES
-        guess = max(typical, int(_file_bytes(record.source) * _FILE_FACTOR))
-        return min(guess, self.budget_bytes // max(1, record.limits.min_copies))
 
     async def _load(self, record: PooledModel, local: LocalModel) -> None:
         local.scale(max(1, record.limits.min_copies))
@@ -374,7 +362,7 @@ class ModelPool:
         except LoadFailed:
             record.size_bytes = 0
             return
-        self._loads.value += 1
+        self._metrics.loads.value += 1
         self._on_loaded(record, local)
         await self._weigh(record, local)
 
@@ -390,6 +378,8 @@ class ModelPool:
         metadata = local.metadata
         record.failure = ""
         # Thousands of models have the same few signatures.
+        if len(self._interned) >= _MAX_INTERNED:
+            self._interned.clear()
         record.known_metadata = self._interned.setdefault(metadata, metadata)
 
     # Memory.
@@ -409,13 +399,16 @@ class ModelPool:
         """Unloads what the budget does not hold any more, now that more is known."""
         staying = self._staying()
         largest = max((each.memory_bytes for each in staying), default=0)
-        for key in place("", 0, self._limit(largest), staying).evict:
+        for key in place("", 0, limit_bytes(self.budget_bytes, largest), staying).evict:
             self._evict(self._open[key])
 
     async def _weigh_all(self) -> None:
-        for record in list(self._open.values()):
-            if record.local is not None and record.local.ready_replicas:
-                await self._weigh(record, record.local)
+        try:
+            for record in list(self._open.values()):
+                if record.local is not None and record.local.ready_replicas:
+                    await self._weigh(record, record.local)
+        finally:
+            self._is_measuring = False
 
     # What the supervisor calls now and then.
 
@@ -426,11 +419,14 @@ class ModelPool:
             assert local is not None
             is_due = record.key in self._wanting or record.key in self._loading
             if not is_due and local.is_at_rest and local.is_gone:
-                self._close(record)
+                if record.limits.min_copies:
+                    self._want(record)  # It could not be loaded; perhaps now.
+                else:
+                    self._close(record)
             elif record.limits.max_copies > 1:
                 self._fit_copies(record, local, now_s)
-        if now_s - self._measured_s > _MEASURE_S:
-            self._measured_s = now_s
+        if now_s - self._measured_s > _MEASURE_S and not self._is_measuring:
+            self._measured_s, self._is_measuring = now_s, True
             task = asyncio.get_running_loop().create_task(self._weigh_all())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -440,7 +436,7 @@ class ModelPool:
         if local.ready_replicas != copies or record.key in self._loading:
             return
         if local.queue.queued and copies < limits.max_copies:
-            limit = self._limit(record.size_bytes)
+            limit = limit_bytes(self.budget_bytes, record.size_bytes)
             placement = place(record.key, record.size_bytes, limit, self._staying())
             if placement.fits and not placement.evict:
                 local.scale(copies + 1)
@@ -459,9 +455,9 @@ class ModelPool:
 
     def refresh_gauges(self) -> None:
         """Brings the pool's own gauges up to date."""
-        self._registered.value = len(self._index)
-        self._loaded.value = self.loaded
-        self._memory.value = self.used_bytes
+        self._metrics.registered.value = len(self._index)
+        self._metrics.loaded.value = self.loaded
+        self._metrics.memory.value = self.used_bytes
 
     def close(self) -> None:
         """Starts nothing more; the models themselves are the host's to close."""
@@ -472,11 +468,3 @@ class ModelPool:
 
 
 _ANY = CopyLimits()
-
-
-def _file_bytes(source: Source) -> int:
-    path = source if isinstance(source, str) else getattr(source, "path", "")
-    try:
-        return Path(path).stat().st_size if path else 0
-    except OSError:
-        return 0

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import msgspec
 
-from salver.artifacts.layout import ModelTarget
+from salver.artifacts.layout import ModelTarget, version_order
 from salver.backends.local.environment import Environment
-from salver.backends.local.model import STANDBY, LocalModel
+from salver.backends.local.model import LocalModel
+from salver.backends.local.readiness import STANDBY
 from salver.backends.local.worker_messages import LoadOrder
 from salver.engine.call import Call
 from salver.engine.ports import ModelStatus
@@ -48,6 +49,7 @@ class PooledModel:
 
     __slots__ = (
         "failure",
+        "is_leaving",
         "is_unloaded",
         "known_metadata",
         "limits",
@@ -82,6 +84,8 @@ class PooledModel:
         self.known_metadata: ModelMetadata | None = None
         self.failure = ""
         self.is_unloaded = False
+        self.is_leaving = False
+        """It is forgotten once its last calls have ended."""
 
     @property
     def key(self) -> str:
@@ -159,7 +163,7 @@ class PoolIndex:
     def add(self, record: PooledModel) -> None:
         """Takes in a version that is not there yet."""
         others = self.named(record.name)
-        versions = sorted((*others, record), key=lambda each: int(each.version))
+        versions = sorted((*others, record), key=lambda each: version_order(each.version))
         self._by_name[record.name] = record if not others else tuple(versions)
         self._count += 1
         self._ordered = None

@@ -14,6 +14,7 @@ import msgspec
 
 from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
 from salver.backends.local.environment import Environment, cause_of_end
+from salver.backends.local.output_pipe import OutputPipe
 from salver.backends.local.worker_messages import LoadOrder, LoadReport
 from salver.control.lifecycle import ReplicaEvent, ReplicaState, next_state
 from salver.engine.call import Call
@@ -54,6 +55,10 @@ class ReplicaOwner(Protocol):
 
     def on_gone(self, replica: LocalReplica) -> None: ...
 
+    def on_output(self, source: str, data: bytes) -> None: ...
+
+    def on_output_end(self, source: str) -> None: ...
+
 
 class LocalReplica(asyncio.Protocol):
     """Implements the engine's `Replica` port over a worker process of this machine."""
@@ -82,6 +87,10 @@ class LocalReplica(asyncio.Protocol):
         self._replies: ArenaReader
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._output: OutputPipe
+        self._source = ""
+        """Its process id, by which its output is told from others'."""
+        self._unattributed: list[bytes] = []
 
     async def start(self) -> None:
         """Has the worker forked and sends it its order; `on_loaded` or another event follows."""
@@ -90,11 +99,19 @@ class LocalReplica(asyncio.Protocol):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         requests_fd, replies_fd = create_arena("requests"), create_arena("replies")
         self._requests, self._replies = ArenaWriter(requests_fd), ArenaReader(replies_fd)
+        self._output = OutputPipe(self._loop, self._on_output)
         self.since_s = self._clock()
-        self._environment.fork(self, [theirs.fileno(), requests_fd, replies_fd])
+        fds = [theirs.fileno(), requests_fd, replies_fd, self._output.write_fd]
+        self._environment.fork(self, fds)
+        self._output.start()
         theirs.close()
         ours.setblocking(False)
         await self._loop.create_connection(lambda: self, sock=ours)
+        if self.state is ReplicaState.DEAD:
+            # Retired before it was connected. Not closed in `connection_made`: uvloop would close
+            # the descriptor there and then, and once more with the socket, which it only lets go
+            # of from here on; by then, the number may be another file's.
+            self._close()
 
     # The engine's port.
 
@@ -137,8 +154,6 @@ class LocalReplica(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         if self.state is ReplicaState.DEAD:
-            # Retired before it was connected.
-            self._transport.close()
             return
         text = msgspec.json.encode(self.order)
         head = request_head(0, FrameKind.LOAD, (0, 0, len(text)), len(text), is_shared=False)
@@ -170,10 +185,16 @@ class LocalReplica(asyncio.Protocol):
 
     def on_forked(self, pid: int) -> None:
         self.pid = pid
+        self._source = str(pid)
+        for data in self._unattributed:
+            self._on_output(data)
+        self._unattributed.clear()
 
     def on_ended(self, status: int) -> None:
         if not self._was_killed:
             self._cause = f"worker {cause_of_end(status)}"
+        self._output.finish()
+        self._owner.on_output_end(self._source)
         self._has_ended = True
         self.pid = 0
         self._owner.on_gone(self)
@@ -195,6 +216,13 @@ class LocalReplica(asyncio.Protocol):
             return
         self._owner.on_load_failed(self, reason)
         self._owner.on_gone(self)
+
+    def _on_output(self, data: bytes) -> None:
+        if self._source:
+            self._owner.on_output(self._source, data)
+        else:
+            # It prints before the fork server has told its process id.
+            self._unattributed.append(data)
 
     # Frames from the worker.
 

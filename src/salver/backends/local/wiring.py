@@ -9,9 +9,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
+from salver.backends.processes.service import ProcessService
+from salver.backends.remote.model import RemoteModel
 from salver.engine.chain import ExplainedService, TransformedService
 from salver.engine.directory import ServiceEntry
-from salver.engine.ports import ServedModel
+from salver.engine.forwarding import SplitForwarder
+from salver.engine.ports import Forwarder, ServedModel
 from salver.engine.queue import Clock
 from salver.engine.traffic import Target, TrafficSplit
 from salver.graph.plan import Component, ComponentDesire, LogPolicy, ServiceDesire, TrafficPlan
@@ -21,6 +24,10 @@ Revisions = Mapping[str, ServedModel]
 Logged = Callable[[ServedModel, LogPolicy, ServiceDesire, Component], ServedModel]
 Shadowed = Callable[[ServedModel, ServedModel, float, str], ServedModel]
 """Takes primary, shadow, the fraction that is copied, and the service's name."""
+
+
+_FOREIGN = (ProcessService, RemoteModel)
+"""What answers any path, being a server of its own."""
 
 
 class Wiring:
@@ -45,11 +52,14 @@ class Wiring:
             )
             for component in desire.components
         }
+        forwards = self._forwards(desire, traffic, revisions)
+        first: Component = "transformer" if "transformer" in parts else "predictor"
         predictor = entry = parts["predictor"]
         if "transformer" in parts:
             transformer = parts["transformer"]
             entry = TransformedService(transformer, predictor, clock=self._clock)
             entry = self._with_log(desire, "transformer", entry)
+        tagged = self._tagged(desire, traffic, revisions)
         explainer = parts.get("explainer")
         if explainer is not None:
             explainer = ExplainedService(explainer, clock=self._clock)
@@ -63,7 +73,56 @@ class Wiring:
                 f"{desire.name}-{desire.namespace}.{self._domain}",
                 f"{desire.name}.{desire.namespace}.{self._domain}",
             ),
+            tagged=tagged,
+            forward=forwards.get(first),
+            forwards={f"{desire.name}-{name}": each for name, each in forwards.items()}
+            | {host: each for host, each in tagged.items() if isinstance(each, _FOREIGN)},
+            is_opaque=_is_opaque(traffic[first], revisions),
         )
+
+    def _forwards(
+        self,
+        desire: ServiceDesire,
+        traffic: Mapping[Component, TrafficPlan],
+        revisions: Revisions,
+    ) -> dict[Component, Forwarder]:
+        """What answers any path, by component."""
+        found: dict[Component, Forwarder] = {}
+        for component in desire.components:
+            kind = component.plan.component
+            models = [
+                revisions[each.revision]
+                for each in traffic[kind].targets
+                if each.revision in revisions
+            ]
+            foreign: dict[ServedModel, Forwarder] = {
+                each: each for each in models if isinstance(each, _FOREIGN)
+            }
+            if not foreign:
+                continue
+            model = self._split(desire.name, component, traffic[kind], revisions)
+            if isinstance(model, TrafficSplit):
+                found[kind] = SplitForwarder(model, foreign)
+            else:
+                found[kind] = foreign[model]
+        return found
+
+    def _tagged(
+        self,
+        desire: ServiceDesire,
+        traffic: Mapping[Component, TrafficPlan],
+        revisions: Revisions,
+    ) -> dict[str, ServedModel]:
+        """Tags as hosts, in the two forms that KServe's domain templates give them."""
+        found: dict[str, ServedModel] = {}
+        for component, plan in traffic.items():
+            for each in plan.targets:
+                if each.tag and each.revision in revisions:
+                    name = f"{each.tag}-{desire.name}-{component}"
+                    for joint in "-.":
+                        host = f"{name}{joint}{desire.namespace}.{self._domain}"
+                        found[host] = revisions[each.revision]
+        return found
 
     def _component(
         self,
@@ -105,3 +164,12 @@ class Wiring:
             random_number=random.random,
             sticky=component.sticky,
         )
+
+
+def _is_opaque(traffic: TrafficPlan, revisions: Revisions) -> bool:
+    """Whether all that answers speaks a protocol of its own."""
+    models = [revisions[each.revision] for each in traffic.targets if each.revision in revisions]
+    remotes = [each.remote if isinstance(each, ProcessService) else each for each in models]
+    return all(
+        isinstance(each, RemoteModel) and each.options.protocol == "http" for each in remotes
+    )

@@ -23,6 +23,7 @@ from salver.backends.local.worker_messages import LoadOrder, LoadReport
 from salver.errors import SalverError
 from salver.protocol.frame import FrameKind
 from salver.protocol.wire import ModelIdentity
+from salver.runtimes.overridden import overridden
 from salver.runtimes.ports import LoadedModel, ModelSource
 from salver.runtimes.registry import runtime_named
 from salver.runtimes.warmup import warmup_request
@@ -43,16 +44,13 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
     order = msgspec.json.decode(frame.bodies()[0], type=LoadOrder)
     os.environ.update(order.env)
     logs.configure(order.log_level, order.log_format)
+    if order.caveat:
+        logger.warning("model '%s': %s", order.name, order.caveat)
     _limit_memory(order.memory_bytes)
     try:
         answerer, report = load(order)
-    except SalverError as error:
-        channel.send_text(FrameKind.LOAD_FAILED, str(error).encode())
-        return
     except Exception as error:
-        logger.exception("model '%s' could not be loaded", order.name)
-        reason = traceback.format_exception_only(error)[-1].strip()
-        channel.send_text(FrameKind.LOAD_FAILED, reason.encode())
+        _report_failure(channel, order, error)
         return
     channel.send_text(FrameKind.LOADED, msgspec.json.encode(report))
     while (frame := channel.receive()) is not None:
@@ -60,6 +58,20 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
         channel.reply(frame.batch_id, answers)
         if answers.must_recycle:
             return
+
+
+def _report_failure(channel: WorkerChannel, order: LoadOrder, error: Exception) -> None:
+    """The reason goes to the gateway; the log also gets what raised it, where that is not ours."""
+    is_ours = isinstance(error, SalverError)
+    cause = error.__cause__ if is_ours else error
+    reason = str(error) if is_ours else traceback.format_exception_only(error)[-1].strip()
+    if order.caveat:
+        reason += f"; {order.caveat}"
+    if cause is not None:
+        logger.error("model '%s' could not be loaded", order.name, exc_info=cause)
+    else:
+        logger.error("model '%s' could not be loaded: %s", order.name, reason)
+    channel.send_text(FrameKind.LOAD_FAILED, reason.encode())
 
 
 def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
@@ -76,8 +88,12 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         threads=order.threads,
         batch_requested=order.batch_requested,
         predictor_url=order.predictor_url,
+        parameters=order.parameters,
+        inputs=order.inputs,
+        outputs=order.outputs,
     )
     model = runtime_named(order.runtime).load(source)
+    model = overridden(model, source, order.platform)
     loaded_s = time.perf_counter()
     _warm_up(model, order.name)
     identity = ModelIdentity(order.name, order.version, model.metadata)

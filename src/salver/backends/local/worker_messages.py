@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from salver.inference.metadata import ModelMetadata
+from salver.inference.metadata import ModelMetadata, TensorMetadata
 
 
 class LoadOrder(msgspec.Struct, frozen=True):
@@ -26,6 +28,14 @@ class LoadOrder(msgspec.Struct, frozen=True):
     """Environment variables, set before the model is loaded."""
     predictor_url: str = ""
     """The base URL that a transformer or explainer reaches its predictor at."""
+    caveat: str = ""
+    """What may be the reason if the load fails, for people."""
+    parameters: dict[str, Any] = {}
+    """Arguments of the runtime."""
+    platform: str = ""
+    inputs: tuple[TensorMetadata, ...] = ()
+    outputs: tuple[TensorMetadata, ...] = ()
+    """What the model is to say of itself, where its settings say so."""
 
 
 class LoadReport(msgspec.Struct, frozen=True):

@@ -1,58 +1,22 @@
-"""The command line of a command or container, made from what a manifest says. Pure.
+"""The command line of a command or container, made from what a manifest says.
 
-KServe's runtimes write Go templates in their arguments, Kubernetes expands `$(NAME)`, and
-`/mnt/models` is where a model lies on a cluster: here it lies elsewhere.
+Kubernetes expands `$(NAME)`, and `/mnt/models` is where a model lies on a cluster: here it lies
+elsewhere. Pure but for `is_kserve_program`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-
-from salver.errors import LoadFailed
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 
 MOUNT_PATH = "/mnt/models"
-_TEMPLATE = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
-_FIELD = re.compile(r"\.(Name|Namespace)|\.(Labels|Annotations)\.([A-Za-z0-9_]+)")
-_INDEX = re.compile(r"index\s+\.(Labels|Annotations)\s+\"([^\"]+)\"")
 _VARIABLE = re.compile(r"\$(\$|\(([A-Za-z_][A-Za-z0-9_.\-]*)\))")
 _MOUNT = re.compile(r"/mnt/models(?=$|[/\s:,;'\"])")
-
-
-def render_args(
-    args: Sequence[str],
-    name: str,
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    namespace: str = "default",
-) -> tuple[str, ...]:
-    """The arguments with `{{.Name}}`, `{{.Labels.x}}` and `{{.Annotations.x}}` filled in.
-
-    Raises `LoadFailed` for a template that is none of these or names what is not there.
-    """
-    sources = {"Labels": labels, "Annotations": annotations}
-    fixed = {"Name": name, "Namespace": namespace}
-
-    def value_of(match: re.Match[str]) -> str:
-        expression = match[1]
-        field = _FIELD.fullmatch(expression)
-        if field is not None and field[1]:
-            return fixed[field[1]]
-        index = _INDEX.fullmatch(expression)
-        if field is None and index is None:
-            raise LoadFailed(
-                f"the argument template '{match[0]}' of '{name}' is not understood: use .Name, "
-                ".Labels.x, .Annotations.x"
-            )
-        kind, key = (field[2], field[3]) if field is not None else (index[1], index[2])  # type: ignore[index]
-        if key not in sources[kind]:
-            raise LoadFailed(
-                f"the argument template '{match[0]}' of '{name}' names a {kind[:-1].lower()} it "
-                f"does not have: add '{key}' to its metadata"
-            )
-        return sources[kind][key]
-
-    return tuple(_TEMPLATE.sub(value_of, each) for each in args)
+_KSERVE = re.compile(rb"^\s*(?:from|import)\s+kserve\b", re.MULTILINE)
+_MOST_FILES = 50
+_MOST_BYTES = 256 << 10
 
 
 def expand_variables(text: str, env: Mapping[str, str]) -> str:
@@ -120,11 +84,51 @@ def controller_args(
     for flag, value in (("--model_name", name), ("--predictor_host", predictor_host)):
         if value and not any(each == flag or each.startswith(f"{flag}=") for each in given):
             given += [flag, value]
+    return _with_port(given, "--http_port", port)
+
+
+def served_args(args: Sequence[str], *, port: int, grpc_port: int) -> tuple[str, ...]:
+    """The arguments of a program that is a `kserve.ModelServer`, with ports of its own.
+
+    It does not look at `PORT`, and its gRPC server would take 8081, which may be Salver's.
+    """
+    return _with_port(_with_port(args, "--http_port", port), "--grpc_port", grpc_port)
+
+
+def _with_port(args: Sequence[str], flag: str, port: int) -> tuple[str, ...]:
+    """The arguments with this port under the flag, in place of one that is there."""
+    given = list(args)
     for index, each in enumerate(given):
-        if each.startswith("--http_port="):
-            given[index] = f"--http_port={port}"
+        if each.startswith(f"{flag}="):
+            given[index] = f"{flag}={port}"
             return tuple(given)
-        if each == "--http_port" and index + 1 < len(given):
+        if each == flag and index + 1 < len(given):
             given[index + 1] = str(port)
             return tuple(given)
-    return (*given, "--http_port", str(port))
+    return (*given, flag, str(port))
+
+
+def is_kserve_program(command: Sequence[str], working_dir: str) -> bool:
+    """Whether the Python program that the command runs imports the `kserve` SDK. Reads it."""
+    for path in islice(_sources(command, Path(working_dir or ".")), _MOST_FILES):
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MOST_BYTES)
+        except OSError:
+            continue
+        if _KSERVE.search(text):
+            return True
+    return False
+
+
+def _sources(command: Sequence[str], folder: Path) -> Iterator[Path]:
+    """The files of the program, as far as they lie beside it."""
+    for index, word in enumerate(command):
+        if word.endswith(".py"):
+            yield folder / word
+            return
+        if word == "-m" and index + 1 < len(command):
+            inner = folder / command[index + 1].replace(".", "/")
+            yield inner.with_suffix(".py")
+            yield from sorted(inner.glob("*.py"))
+            return

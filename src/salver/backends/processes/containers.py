@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from salver.backends.processes.arguments import MOUNT_PATH, expand_variables
+from salver.backends.processes.arguments import (
+    MOUNT_PATH,
+    controller_args,
+    expand_variables,
+)
 from salver.backends.processes.process import Launch
 from salver.errors import LoadFailed
 from salver.graph.plan import ContainerRunner
@@ -70,13 +75,15 @@ def container_launch(
     port: int,
     model_path: str,
     env: Mapping[str, str],
+    predictor_url: str = "",
 ) -> Launch:
     """The container as a process in the foreground. `port` is the machine's.
 
     `env` is that of the engine itself; the container gets only what the runner gives it.
+    With a `predictor_url` it is a transformer or explainer, and gets KServe's arguments of one.
     """
     inner_port = port if engine.shares_network else runner.port
-    given = _container_env(runner, name, inner_port)
+    given = _container_env(runner, name, inner_port, predictor_url)
     command = [engine.program, *engine.flags, "run", "--rm", "--name", container]
     command += ["--pull", "missing", *engine.run_flags]
     if not engine.shares_network:
@@ -92,6 +99,9 @@ def container_launch(
         command += ["--entrypoint", runner.command[0]]
     command.append(runner.image)
     words = (*runner.command[1:], *runner.args)
+    if predictor_url:
+        host = predictor_url.partition("://")[2]
+        words = controller_args(words, name=name, predictor_host=host, port=inner_port)
     command += [expand_variables(each, given) for each in words]
     # Only podman waits before it kills.
     at_once = ("--time", "0") if "podman" in engine.program else ()
@@ -99,8 +109,20 @@ def container_launch(
     return Launch(tuple(command), dict(env), port, after=after)
 
 
-def _container_env(runner: ContainerRunner, name: str, port: int) -> dict[str, str]:
+def seen_from_within(engine: ContainerEngine, url: str) -> str:
+    """A URL of this machine's loopback as a container of the engine must write it."""
+    if engine.shares_network:
+        return url
+    host = "containers" if "podman" in engine.program else "docker"
+    return re.sub(r"(?<=://)(localhost|127\.[0-9.]+|\[::1\])", f"host.{host}.internal", url)
+
+
+def _container_env(
+    runner: ContainerRunner, name: str, port: int, predictor_url: str
+) -> dict[str, str]:
     given = {"PORT": str(port), "MODEL_NAME": name}
+    if predictor_url:
+        given["PREDICTOR_URL"] = predictor_url
     if runner.uri:
         given["STORAGE_URI"] = runner.uri
         given["MODEL_DIR"] = MOUNT_PATH

@@ -20,7 +20,7 @@ from salver.backends.local.environment import cause_of_end
 from salver.backends.processes.output import OutputLog
 from salver.errors import LoadFailed
 
-_GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).with_name("guard.py")
 _READ_BYTES = 64 << 10
 
 
@@ -64,7 +64,7 @@ class ForeignProcess:
         after = ("--after", json.dumps(launch.after)) if launch.after else ()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(_GUARD), str(theirs.fileno())),
+                *(sys.executable, "-I", "-S", str(GUARD), str(theirs.fileno())),
                 *(*after, "--", *launch.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -88,10 +88,11 @@ class ForeignProcess:
     async def _listen(self) -> None:
         process = self._process
         assert process is not None and process.stdout is not None
+        source = str(process.pid)
         while data := await process.stdout.read(_READ_BYTES):
-            self._output.feed(data)
+            self._output.feed(data, source)
         code = await process.wait()
-        self._output.end()
+        self._output.end(source)
         self._ended.set()
         self._close_control()
         status = -code if code < 0 else code << 8

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 
@@ -19,7 +20,7 @@ from salver.backends.remote.http_client import Origin
 from salver.backends.remote.model import RemoteModel
 from salver.control.lifecycle import backoff_s
 from salver.engine.call import Call
-from salver.engine.ports import ModelStatus
+from salver.engine.ports import ForwardedAnswer, ForwardedRequest, ModelStatus
 from salver.engine.queue import Clock
 from salver.errors import LoadFailed
 from salver.inference.metadata import ModelMetadata
@@ -130,11 +131,17 @@ class ProcessService:
             self._on_wanted()
         self.remote.submit(call)
 
-    def read_logs(self, tail: int = 0) -> list[str]:
+    def forward(self, request: ForwardedRequest) -> AbstractAsyncContextManager[ForwardedAnswer]:
+        """See `Forwarder`."""
+        if not self._wanted and not self._is_closed:
+            self._on_wanted()
+        return self.remote.forward(request)
+
+    def read_logs(self, tail: int | None = None) -> list[str]:
         """The last lines that its processes have written."""
         return self.output.read(tail)
 
-    def follow_logs(self, tail: int = 0) -> AsyncIterator[str]:
+    def follow_logs(self, tail: int | None = None) -> AsyncIterator[str]:
         """The last lines, and those to come."""
         return self.output.follow(tail)
 

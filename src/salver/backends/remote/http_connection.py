@@ -15,24 +15,11 @@ from dataclasses import dataclass, field
 import httptools
 
 from salver.errors import Unavailable
+from salver.protocol.http_headers import HOP_BY_HOP
 
 Headers = Sequence[tuple[bytes, bytes]]
 _LINE_END = re.compile(rb"[\r\n\0]")
 READ_BYTES = 256 << 10
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Headers about one connection, which are never handed on (RFC 9110, 7.6.1)."""
 
 
 @dataclass(frozen=True)

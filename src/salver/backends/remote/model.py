@@ -30,9 +30,16 @@ from salver.backends.remote.http_client import (
     Unreachable,
 )
 from salver.engine.call import Call
-from salver.engine.ports import ModelStatus
+from salver.engine.ports import ForwardedAnswer, ForwardedRequest, ModelStatus
 from salver.engine.queue import Clock
-from salver.errors import DeadlineExceeded, ErrorKind, ModelNotReady, QueueFull, SalverError
+from salver.errors import (
+    DeadlineExceeded,
+    ErrorKind,
+    ModelNotReady,
+    QueueFull,
+    SalverError,
+    Unavailable,
+)
 from salver.inference.metadata import ModelMetadata
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.metrics import ModelMetrics
@@ -88,6 +95,8 @@ class RemoteModel:
         self._waiting: deque[Call] = deque()
         self._exchanges: dict[asyncio.Task[None], Call] = {}
         self._watchers: dict[Endpoint, asyncio.Task[None]] = {}
+        self._forwards_waiting = 0
+        self._is_closed = False
         self._free = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
         self._limit = options.concurrency or DEFAULT_CONCURRENCY
@@ -110,8 +119,8 @@ class RemoteModel:
 
     @property
     def queued(self) -> int:
-        """Calls that wait for an endpoint."""
-        return len(self._waiting)
+        """Calls, and requests to be forwarded, that wait for an endpoint."""
+        return len(self._waiting) + self._forwards_waiting
 
     @property
     def in_flight(self) -> int:
@@ -200,7 +209,7 @@ class RemoteModel:
                 ErrorKind.MODEL_NOT_READY,
                 f"model '{self.name}' is not ready: {self._why()}",
             )
-        elif len(self._waiting) >= self.options.max_queued:
+        elif self.queued >= self.options.max_queued:
             self._refuse(call, ErrorKind.QUEUE_FULL, self._full())
         else:
             self._waiting.append(call)
@@ -332,41 +341,58 @@ class RemoteModel:
     # Any other request.
 
     @contextlib.asynccontextmanager
-    async def forward(self, request: Request) -> AsyncIterator[StreamedAnswer]:
+    async def forward(self, request: ForwardedRequest) -> AsyncIterator[ForwardedAnswer]:
         """Hands a request on to an endpoint, whatever its path; the answer comes in pieces.
 
         Raises `QueueFull`, `ModelNotReady`, `DeadlineExceeded` or `Unavailable`.
         """
-        endpoint = await self._wait_for_endpoint()
-        endpoint.in_flight += 1
+        self.metrics.requests.value += 1
+        endpoint, streamed = await self._begin_forward(request)
         try:
-            async with asyncio.timeout(self.options.request_timeout_s):
-                streamed = await endpoint.client.stream(request).__aenter__()
-        except TimeoutError as error:
-            endpoint.in_flight -= 1
-            raise self._late() from error
-        except BaseException:
-            endpoint.in_flight -= 1
-            raise
-        try:
-            yield streamed
+            yield _TimedAnswer(streamed, self.options.request_timeout_s, self._late)
         finally:
             endpoint.in_flight -= 1
             await streamed.__aexit__()
             self._pump()
 
+    async def _begin_forward(self, request: ForwardedRequest) -> tuple[Endpoint, StreamedAnswer]:
+        """The endpoint that has the request, counted as in flight, and its answer's head."""
+        sent = Request(request.method, request.target, request.headers, request.body)
+        try:
+            async with asyncio.timeout(self.options.request_timeout_s):
+                while True:
+                    endpoint = await self._wait_for_endpoint()
+                    endpoint.in_flight += 1
+                    try:
+                        return endpoint, await endpoint.client.stream(sent).__aenter__()
+                    except Unreachable:
+                        # Nothing was sent: another endpoint, or the one in its place, may do.
+                        endpoint.in_flight -= 1
+                        endpoint.is_ready = False
+                        self._ask_again(endpoint)
+                    except BaseException:
+                        endpoint.in_flight -= 1
+                        self._pump()
+                        raise
+        except TimeoutError as error:
+            raise self._late() from error
+
     async def _wait_for_endpoint(self) -> Endpoint:
         if not self._may_wait:
             raise ModelNotReady(f"model '{self.name}' is not ready: {self._why()}")
-        if len(self._waiting) >= self.options.max_queued:
+        if self.queued >= self.options.max_queued:
             raise QueueFull(self._full())
+        self._forwards_waiting += 1
         try:
-            async with asyncio.timeout(self.options.request_timeout_s):
-                while (endpoint := self._next_endpoint()) is None:
-                    self._free.clear()
-                    await self._free.wait()
-        except TimeoutError as error:
-            raise self._late() from error
+            while (endpoint := self._next_endpoint()) is None:
+                if self._is_closed:
+                    raise Unavailable(f"model '{self.name}' is being stopped")
+                if not self._may_wait:
+                    raise ModelNotReady(f"model '{self.name}' is not ready: {self._why()}")
+                self._free.clear()
+                await self._free.wait()
+        finally:
+            self._forwards_waiting -= 1
         return endpoint
 
     def _late(self) -> DeadlineExceeded:
@@ -376,6 +402,8 @@ class RemoteModel:
 
     def close(self) -> None:
         """Ends everything at once; calls that are left are refused."""
+        self._is_closed = True
+        self._free.set()
         for endpoint in list(self._endpoints):
             self.remove(endpoint)
         if self._sweeper is not None:
@@ -386,3 +414,29 @@ class RemoteModel:
         for call in (*self._exchanges.values(), *self._waiting):
             self._fail(call, ErrorKind.UNAVAILABLE, f"model '{self.name}' is being stopped")
         self._waiting.clear()
+
+
+class _TimedAnswer:
+    """An answer whose every piece has to come within the time limit."""
+
+    def __init__(
+        self, streamed: StreamedAnswer, timeout_s: float, late: Callable[[], DeadlineExceeded]
+    ) -> None:
+        self.status = streamed.status
+        self.headers = streamed.headers
+        self._streamed = streamed
+        self._timeout_s = timeout_s
+        self._late = late
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `ForwardedAnswer`."""
+        pieces = self._streamed.chunks()
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    piece = await anext(pieces, None)
+            except TimeoutError as error:
+                raise self._late() from error
+            if piece is None:
+                return
+            yield piece

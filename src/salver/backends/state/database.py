@@ -39,27 +39,33 @@ MIGRATIONS: tuple[str, ...] = (
 
 
 def open_database(path: Path | None, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
-    """A connection with durable writes and the newest schema; in memory if there is no path.
+    """A connection with a log (WAL) and the newest schema; in memory if there is no path.
 
+    When the log is brought to disk, and when to the file, is `durability.py`'s affair.
     Raises `StartupError`.
     """
     name = str(path or "the state in memory")
     try:
-        # The store has a lock of its own, so that any thread may ask it.
-        connection = sqlite3.connect(
-            str(path or ":memory:"), isolation_level=None, check_same_thread=False
-        )
+        connection = connect(path)
         try:
-            for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+            for pragma in ("journal_mode=WAL", "synchronous=FULL"):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             _check(connection, name)
             _migrate(connection, name, migrations)
+            for pragma in ("synchronous=NORMAL", "wal_autocheckpoint=0"):
+                connection.execute(f"PRAGMA {pragma}").fetchall()
         except BaseException:
             connection.close()
             raise
     except sqlite3.Error as error:
         raise StartupError(_startup_message(name, error)) from error
     return connection
+
+
+def connect(path: Path | None) -> sqlite3.Connection:
+    """A plain connection, in which each statement is a transaction unless one is begun."""
+    # The store has a lock of its own, so that any thread may use it.
+    return sqlite3.connect(str(path or ":memory:"), isolation_level=None, check_same_thread=False)
 
 
 def _check(connection: sqlite3.Connection, name: str) -> None:

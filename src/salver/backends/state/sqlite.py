@@ -1,15 +1,13 @@
 """The resource store in SQLite: objects, their recent changes, and a few keyed values.
 
-Every write is one transaction that is on disk when it returns. It decides nothing about what
-objects hold: that is admission's, before it.
+Every write is one transaction. It outlives the process when it returns, and the machine once
+`wait_durable` has. The store decides nothing about what objects hold: that is admission's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,17 +15,17 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from salver.backends.state.changes import ChangeHistory
 from salver.backends.state.database import claim, open_database, plain_errors
+from salver.backends.state.durability import LogSync
+from salver.backends.state.listeners import Listeners
 from salver.control.resources import JsonObject, ObjectRef, WatchEvent
 from salver.errors import (
     AlreadyExists,
     Conflict,
     ResourceError,
     ResourceNotFound,
-    WatchExpired,
 )
-
-logger = logging.getLogger("salver.state")
 
 HISTORY_LENGTH = 10_000
 HISTORY_BYTES = 64 << 20
@@ -57,8 +55,6 @@ class SqliteResourceStore:
         self._name = f"the state file {path}" if path else "the state in memory"
         self._now = now
         self._new_uid = new_uid
-        self._history_length = history_length
-        self._history_bytes = history_bytes
         self._guard = threading.RLock()
         self._file_lock = claim(path) if path else None
         try:
@@ -66,16 +62,19 @@ class SqliteResourceStore:
         except BaseException:
             self._release()
             raise
-        self._version = self._kept_versions()[1]
-        self._kept_bytes = self._sum("SELECT total(length(body)) FROM changes")
+        self._history = ChangeHistory(
+            self._db, self._name, most_changes=history_length, most_bytes=history_bytes
+        )
+        self._version = self._history.versions()[1]
+        self._log_sync = LogSync(path, self._name, self._guard) if path else None
         self._depth = 0
         self._written: list[WatchEvent] = []
-        self._undelivered: deque[WatchEvent] = deque()
-        self._is_delivering = False
-        self._listeners: tuple[Callable[[WatchEvent], None], ...] = ()
+        self._listeners = Listeners()
 
     def close(self) -> None:
         """Closes the file and lets another process have it."""
+        if self._log_sync is not None:
+            self._log_sync.close()
         with self._guard:
             self._db.close()
             self._release()
@@ -139,41 +138,16 @@ class SqliteResourceStore:
     ) -> Sequence[WatchEvent]:
         """Raises `WatchExpired` if changes since then are no longer all kept."""
         with self._guard:
-            oldest, newest = self._kept_versions()
-            if version < oldest - 1 or version > newest:
-                raise WatchExpired(
-                    f"changes since version {version} are not kept (those since {oldest - 1} "
-                    f"to {newest} are): list again and watch from there"
-                )
-            where, values = "version > ? AND grp = ? AND plural = ?", [version, group, plural]
-            if namespace:
-                where += " AND namespace = ?"
-                values.append(namespace)
-            rows = self._query(
-                "SELECT type, grp, plural, namespace, name, body, version FROM changes "
-                f"WHERE {where} ORDER BY version",
-                values,
-            )
-        return [
-            WatchEvent(kind, ObjectRef(*key), _decode(body), number)
-            for kind, *key, body, number in rows
-        ]
+            return self._history.since(version, group, plural, namespace)
 
     def get_value(self, key: str) -> bytes | None:
         """What the control plane keeps under this key, or None."""
         rows = self._query("SELECT value FROM key_values WHERE key = ?", (key,))
         return rows[0][0] if rows else None
 
-    def _kept_versions(self) -> tuple[int, int]:
-        row = self._query("SELECT min(version), max(version) FROM changes", ())[0]
-        return (row[0] or 1, row[1] or 0)
-
     def _query(self, sql: str, values: Sequence[Any]) -> Sequence[Any]:
         with self._guard, plain_errors(self._name):
             return self._db.execute(sql, values).fetchall()
-
-    def _sum(self, sql: str) -> int:
-        return int(self._query(sql, ())[0][0])
 
     # Writing.
 
@@ -235,7 +209,7 @@ class SqliteResourceStore:
             with plain_errors(self._name):
                 self._db.execute(f"DELETE FROM objects WHERE {_KEY}", _key(ref))
                 self._db.execute(f"DELETE FROM owners WHERE {_KEY}", _key(ref))
-            self._record("DELETED", ref, old)
+            self._record("DELETED", ref, _encode(old))
             owned = self._query(
                 "SELECT grp, plural, namespace, name FROM owners WHERE owner_uid = ?",
                 (old["metadata"]["uid"],),
@@ -259,55 +233,29 @@ class SqliteResourceStore:
         metadata: JsonObject,
     ) -> None:
         metadata = {**metadata, "resourceVersion": str(self._version + 1)}
-        new = {**obj, "metadata": metadata}
+        body = _encode({**obj, "metadata": metadata})
         owners = {owner.get("uid") for owner in metadata.get("ownerReferences") or ()}
         with plain_errors(self._name):
             self._db.execute(
                 "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)",
-                (*_key(ref), metadata["uid"], _encode(new)),
+                (*_key(ref), metadata["uid"], body),
             )
             self._db.execute(f"DELETE FROM owners WHERE {_KEY}", _key(ref))
             self._db.executemany(
                 "INSERT INTO owners VALUES (?, ?, ?, ?, ?)",
                 [(uid, *_key(ref)) for uid in owners if isinstance(uid, str)],
             )
-        self._record(kind, ref, new)
+        self._record(kind, ref, body)
 
     def _record(
-        self, kind: Literal["ADDED", "MODIFIED", "DELETED"], ref: ObjectRef, obj: JsonObject
+        self, kind: Literal["ADDED", "MODIFIED", "DELETED"], ref: ObjectRef, body: bytes
     ) -> None:
         self._version += 1
-        body = _encode(obj)
-        with plain_errors(self._name):
-            self._db.execute(
-                "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (self._version, kind, *_key(ref), body),
-            )
-        self._kept_bytes += len(body)
+        self._history.add(self._version, kind, ref, body)
         # A copy: listeners must not see what the caller does to its own.
         self._written.append(WatchEvent(kind, ref, _decode(body), self._version))
 
-    def _forget_old_changes(self) -> None:
-        with plain_errors(self._name):
-            self._trim("version <= ?", self._version - self._history_length)
-            while self._kept_bytes > self._history_bytes:
-                oldest, newest = self._kept_versions()
-                if oldest == newest:
-                    return
-                # The newest always stays: the counter of versions is read from it.
-                self._trim("version <= ?", min(oldest + (newest - oldest) // 8, newest - 1))
-
-    def _trim(self, where: str, bound: int) -> None:
-        freed = self._sum_where(where, bound)
-        if freed:
-            self._db.execute(f"DELETE FROM changes WHERE {where}", (bound,))
-            self._kept_bytes -= freed
-
-    def _sum_where(self, where: str, bound: int) -> int:
-        rows = self._query(f"SELECT total(length(body)) FROM changes WHERE {where}", (bound,))
-        return int(rows[0][0])
-
-    # Transactions and listeners.
+    # Transactions, durability, listeners.
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -316,26 +264,27 @@ class SqliteResourceStore:
         They nest: one that fails within another takes back its own writes only.
         """
         with self._guard:
-            depth, version, kept = self._depth, self._version, self._kept_bytes
+            depth, version, kept = self._depth, self._version, self._history.kept_bytes
             written = len(self._written)
             self._begin(depth)
             self._depth += 1
             try:
                 yield
                 if depth == 0:
-                    self._forget_old_changes()
+                    self._history.trim(self._version)
                 self._end(depth)
             except BaseException:
-                self._version, self._kept_bytes = version, kept
+                self._version, self._history.kept_bytes = version, kept
                 del self._written[written:]
                 self._roll_back(depth)
                 raise
             finally:
                 self._depth = depth
             if depth == 0:
-                self._undelivered.extend(self._written)
-                self._written.clear()
-                self._deliver()
+                if self._log_sync is not None:
+                    self._log_sync.note_commit()
+                events, self._written = self._written, []
+                self._listeners.deliver(events)
 
     def _begin(self, depth: int) -> None:
         if depth and not self._db.in_transaction:
@@ -360,35 +309,19 @@ class SqliteResourceStore:
             else:
                 self._db.execute("ROLLBACK")
 
+    def sync(self) -> None:
+        """Returns once all that was written before is on disk. Raises `ResourceError`."""
+        if self._log_sync is not None:
+            self._log_sync.sync()
+
+    async def wait_durable(self) -> None:
+        """As `sync`, without holding up the event loop."""
+        if self._log_sync is not None:
+            await self._log_sync.wait_synced()
+
     def subscribe(self, listener: Callable[[WatchEvent], None]) -> Callable[[], None]:
         """Calls the listener after each committed change, in order; returns how to stop it."""
-
-        # A wrapper makes each subscription its own, even of the same function.
-        def own(event: WatchEvent) -> None:
-            listener(event)
-
-        self._listeners = (*self._listeners, own)
-
-        def stop() -> None:
-            self._listeners = tuple(each for each in self._listeners if each is not own)
-
-        return stop
-
-    def _deliver(self) -> None:
-        # A listener that writes gets here again: the outer loop delivers that, in order.
-        if self._is_delivering:
-            return
-        self._is_delivering = True
-        try:
-            while self._undelivered:
-                event = self._undelivered.popleft()
-                for listener in self._listeners:
-                    try:
-                        listener(event)
-                    except Exception:
-                        logger.exception("a listener failed on %s", event.ref)
-        finally:
-            self._is_delivering = False
+        return self._listeners.add(listener)
 
 
 def timestamp(moment: datetime) -> str:

@@ -1,18 +1,20 @@
-"""Requests for objects: reads query, headers and body, asks `operations.py`, answers."""
+"""Requests that change objects: reads query, headers and body, asks `operations.py`, answers.
+
+What it answers is on disk. Requests that read are `reading.py`'s.
+"""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from salver.control.resources import JsonObject
+from salver.errors import ResourceNotFound
 from salver.server.apis.bodies import (
     json_response,
     media_type,
@@ -20,21 +22,16 @@ from salver.server.apis.bodies import (
     parsed_object,
     read_bytes,
 )
+from salver.server.apis.listing import pieces
 from salver.server.apis.openapi import PATCH_TYPES
 from salver.server.apis.operations import Caller, Operations
-from salver.server.apis.ownership import manager_name
 from salver.server.apis.patches import json_patch, merge_patch, strategic_patch
 from salver.server.apis.paths import ResourcePath
-from salver.server.apis.ports import Clock, ColumnsOf
-from salver.server.apis.selectors import Matches, matcher
+from salver.server.apis.queries import caller_of, is_true, matches_of
+from salver.server.apis.reading import ObjectReader
 from salver.server.apis.status import Refusal, success_body
-from salver.server.apis.tables import META, partial, table
-from salver.server.apis.watching import WatchCounters, WatchRequest, WatchResponse
 from salver.spec.kinds import CORE
 
-_WATCH_S = 1800.0
-_LONGEST_WATCH_S = 86_400.0
-_PAGE = 500
 _JSON_PATCH, _MERGE_PATCH, _APPLY_PATCH = PATCH_TYPES
 _STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
@@ -45,27 +42,24 @@ class ObjectHandlers:
     def __init__(
         self,
         operations: Operations,
+        reader: ObjectReader,
         *,
-        columns_of: ColumnsOf,
-        clock: Clock,
-        counters: WatchCounters,
         max_body_size: int,
     ) -> None:
         self._operations = operations
-        self._columns_of = columns_of
-        self._clock = clock
-        self._counters = counters
+        self._reader = reader
         self._max_body_size = max_body_size
 
     async def answer(self, request: Request, path: ResourcePath) -> ASGIApp:
         """The response. Raises `SalverError`."""
+        if request.method in ("GET", "HEAD"):
+            return self._reader.answer(request, path)
+        response = await self._change(request, path)
+        await self._operations.store.wait_durable()
+        return response
+
+    async def _change(self, request: Request, path: ResourcePath) -> ASGIApp:
         match request.method, bool(path.name):
-            case "GET" | "HEAD", True:
-                return self._get(request, path)
-            case "GET" | "HEAD", False:
-                if _is_true(request.query_params, "watch"):
-                    return self._watch(request, path)
-                return self._list(request, path)
             case "POST", False:
                 return await self._create(request, path)
             case "PUT", True:
@@ -78,157 +72,23 @@ class ObjectHandlers:
                 return await self._delete_collection(request, path)
         raise Refusal(405, f"{request.url.path} does not answer {request.method}")
 
-    # Reading.
-
-    def _get(self, request: Request, path: ResourcePath) -> ASGIApp:
-        if path.subresource == "scale":
-            return json_response(self._operations.scale(path))
-        if _is_true(request.query_params, "watch"):
-            return self._watch(request, path)
-        return self._rendered(request, path, self._operations.get(path))
-
-    def _rendered(
-        self,
-        request: Request,
-        path: ResourcePath,
-        obj: JsonObject,
-        status: int = 200,
-        warnings: Sequence[str] = (),
-    ) -> Response:
-        return json_response(self._renderer(request, path)(obj), status, warnings=warnings)
-
-    def _renderer(self, request: Request, path: ResourcePath) -> Callable[[JsonObject], JsonObject]:
-        form = _accepted_form(request)
-        if form == "Table":
-            return lambda obj: self._table(
-                request, path, [obj], {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            )
-        return partial if form == "PartialObjectMetadata" else lambda obj: obj
-
-    def _table(
-        self,
-        request: Request,
-        path: ResourcePath,
-        objects: Sequence[JsonObject],
-        metadata: JsonObject,
-    ) -> JsonObject:
-        return table(
-            objects,
-            self._columns_of(path.type),
-            metadata=metadata,
-            now=self._clock.now(),
-            include=request.query_params.get("includeObject") or "Metadata",
-        )
-
-    def _list(self, request: Request, path: ResourcePath) -> ASGIApp:
-        query = request.query_params
-        limit = _number(query, "limit", 0)
-        version, after = _read_token(query.get("continue", ""))
-        matches = _matches(query)
-        found, present_version, last = self._scan(path, matches, after, limit)
-        metadata: JsonObject = {"resourceVersion": str(version or present_version)}
-        if last is not None:
-            metadata["continue"] = _token(version or present_version, last)
-        objects = [self._operations.presented(path, obj) for obj in found]
-        form = _accepted_form(request)
-        if form == "Table":
-            return json_response(self._table(request, path, objects, metadata))
-        kind = path.type.kind
-        if form == "PartialObjectMetadataList":
-            kind, objects = "PartialObjectMetadata", [partial(obj) for obj in objects]
-        api_version = META if kind != path.type.kind else path.api_version
-        return json_response(
-            {
-                "kind": f"{kind}List",
-                "apiVersion": api_version,
-                "metadata": metadata,
-                "items": objects,
-            }
-        )
-
-    def _scan(
-        self, path: ResourcePath, matches: Matches | None, after: tuple[str, str], limit: int
-    ) -> tuple[list[JsonObject], int, tuple[str, str] | None]:
-        """What matches, the store's version, and where to go on if there is more."""
-        key = (path.type.group, path.type.plural, path.namespace)
-        store = self._operations.store
-        if not limit:
-            objects, version = store.page(*key, after=after)
-            return [each for each in objects if matches is None or matches(each)], version, None
-        found: list[JsonObject] = []
-        while True:
-            # One more than is wanted says whether there are more.
-            wanted = limit + 1 if matches is None else max(limit + 1, _PAGE)
-            objects, version = store.page(*key, after=after, limit=wanted)
-            for obj in objects:
-                if matches is None or matches(obj):
-                    if len(found) == limit:
-                        return found, version, after
-                    found.append(obj)
-                after = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
-            if len(objects) < wanted:
-                return found, version, None
-
-    def _watch(self, request: Request, path: ResourcePath) -> ASGIApp:
-        query = request.query_params
-        since = query.get("resourceVersion", "")
-        wants_initial = _is_true(query, "sendInitialEvents")
-        if since and not since.isdigit():
-            raise Refusal(400, f"resourceVersion: '{since}' is no version of this server")
-        timeout_s = _number(query, "timeoutSeconds", 0) or _WATCH_S
-        render = self._renderer(request, path)
-        matches = _matches(query)
-        if path.name:
-            name = path.name
-            of_selectors = matches or (lambda obj: True)
-            matches = lambda obj: obj["metadata"]["name"] == name and of_selectors(obj)  # noqa: E731
-        return WatchResponse(
-            self._operations.store,
-            WatchRequest(
-                path.type,
-                path.namespace,
-                None if wants_initial or since in ("", "0") else int(since),
-                min(timeout_s, _LONGEST_WATCH_S),
-                wants_bookmarks=_is_true(query, "allowWatchBookmarks"),
-                marks_initial_end=wants_initial,
-            ),
-            render=lambda obj: render(self._operations.presented(path, obj)),
-            render_bookmark=lambda version, initial: self._bookmark(
-                request, path, version, initial
-            ),
-            matches=matches,
-            counters=self._counters,
-        )
-
-    def _bookmark(
-        self, request: Request, path: ResourcePath, version: int, ends_initial: bool
-    ) -> JsonObject:
-        metadata: JsonObject = {"resourceVersion": str(version), "creationTimestamp": None}
-        if ends_initial:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        if _accepted_form(request) == "Table":
-            return self._table(request, path, [], {"resourceVersion": str(version)})
-        return {"kind": path.type.kind, "apiVersion": path.api_version, "metadata": metadata}
-
-    # Changing.
-
     async def _create(self, request: Request, path: ResourcePath) -> ASGIApp:
         given = parsed_object(await self._body(request), media_type(request))
-        obj, warnings = self._operations.create(path, given, _caller(request))
-        return self._rendered(request, path, obj, 201, warnings)
+        obj, warnings = self._operations.create(path, given, caller_of(request))
+        return self._reader.rendered(request, path, obj, 201, warnings)
 
     async def _replace(self, request: Request, path: ResourcePath) -> ASGIApp:
         given = parsed_object(await self._body(request), media_type(request))
         if path.subresource == "scale":
             scale, warnings = self._operations.change_scale(
-                path, lambda present: given, _caller(request)
+                path, lambda present: given, caller_of(request)
             )
             return json_response(scale, warnings=warnings)
-        obj, warnings = self._operations.update(path, given, _caller(request))
-        return self._rendered(request, path, obj, warnings=warnings)
+        obj, warnings = self._operations.update(path, given, caller_of(request))
+        return self._reader.rendered(request, path, obj, warnings=warnings)
 
     async def _patch(self, request: Request, path: ResourcePath) -> ASGIApp:
-        body, media, caller = await self._body(request), media_type(request), _caller(request)
+        body, media, caller = await self._body(request), media_type(request), caller_of(request)
         if media == _APPLY_PATCH and path.subresource != "scale":
             return self._apply(request, path, parsed_object(body, media), caller)
         patch = parsed(body, media, (_JSON_PATCH, _MERGE_PATCH, _STRATEGIC_PATCH, _APPLY_PATCH))
@@ -241,7 +101,7 @@ class ObjectHandlers:
             )
             return json_response(scale, warnings=warnings)
         obj, warnings = self._operations.change(path, lambda now: _edited(edit, now, patch), caller)
-        return self._rendered(request, path, obj, warnings=warnings)
+        return self._reader.rendered(request, path, obj, warnings=warnings)
 
     def _apply(
         self, request: Request, path: ResourcePath, wanted: JsonObject, caller: Caller
@@ -249,13 +109,13 @@ class ObjectHandlers:
         if not request.query_params.get("fieldManager"):
             raise Refusal(400, "fieldManager is required for apply: say who applies")
         obj, warnings, is_new = self._operations.apply(
-            path, wanted, caller, force=_is_true(request.query_params, "force")
+            path, wanted, caller, force=is_true(request.query_params, "force")
         )
-        return self._rendered(request, path, obj, 201 if is_new else 200, warnings)
+        return self._reader.rendered(request, path, obj, 201 if is_new else 200, warnings)
 
     async def _delete(self, request: Request, path: ResourcePath) -> ASGIApp:
         options = await self._delete_options(request)
-        obj, is_gone = self._operations.delete(path, options, _caller(request, options))
+        obj, is_gone = self._operations.delete(path, options, caller_of(request, options))
         if not is_gone:
             return json_response(obj)
         return json_response(
@@ -269,15 +129,16 @@ class ObjectHandlers:
 
     async def _delete_collection(self, request: Request, path: ResourcePath) -> ASGIApp:
         options = await self._delete_options(request)
-        caller = _caller(request, options)
-        found, version, _ = self._scan(path, _matches(request.query_params), ("", ""), 0)
-        deleted = []
-        for obj in found:
-            metadata = obj["metadata"]
-            one = msgspec.structs.replace(
-                path, name=metadata["name"], namespace=metadata.get("namespace", "")
-            )
-            deleted.append(self._operations.delete(one, options, caller)[0])
+        caller = caller_of(request, options)
+        matches = matches_of(request.query_params)
+        deleted, version = [], 0
+        async for objects, present in pieces(self._operations.store, path.type, path.namespace):
+            version = version or present
+            for obj in objects:
+                if matches is None or matches(obj):
+                    # One may have gone with its owner, a few lines up.
+                    with contextlib.suppress(ResourceNotFound):
+                        deleted.append(self._delete_one(path, obj, options, caller))
         return json_response(
             {
                 "kind": f"{path.type.kind}List",
@@ -286,6 +147,15 @@ class ObjectHandlers:
                 "items": deleted,
             }
         )
+
+    def _delete_one(
+        self, path: ResourcePath, obj: JsonObject, options: JsonObject, caller: Caller
+    ) -> JsonObject:
+        metadata = obj["metadata"]
+        one = msgspec.structs.replace(
+            path, name=metadata["name"], namespace=metadata.get("namespace", "")
+        )
+        return self._operations.delete(one, options, caller)[0]
 
     async def _delete_options(self, request: Request) -> JsonObject:
         body = await self._body(request)
@@ -302,63 +172,3 @@ def _edited(edit: Callable[[Any, Any], Any], present: JsonObject, patch: Any) ->
     if not isinstance(edited, dict):
         raise Refusal(422, "the patch leaves no object: it must keep one")
     return edited
-
-
-def _matches(query: QueryParams) -> Matches | None:
-    return matcher(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-
-
-def _caller(request: Request, options: JsonObject | None = None) -> Caller:
-    query = request.query_params
-    dry_run = [*query.getlist("dryRun"), *((options or {}).get("dryRun") or ())]
-    if any(each != "All" for each in dry_run):
-        raise Refusal(400, f"dryRun: {dry_run}: the one value it takes is All")
-    if query.get("fieldValidation", "") not in ("", "Ignore", "Warn", "Strict"):
-        raise Refusal(400, "fieldValidation: it is one of Ignore, Warn and Strict")
-    name = manager_name(query.get("fieldManager", ""), request.headers.get("user-agent", ""))
-    return Caller(name, bool(dry_run))
-
-
-def _accepted_form(request: Request) -> str:
-    """The `as=` of the first form in `Accept` that is known: Table, PartialObjectMetadata..."""
-    for each in request.headers.get("accept", "").split(","):
-        media, *parameters = [part.strip() for part in each.split(";")]
-        named = dict(part.partition("=")[::2] for part in parameters)
-        if media == "application/json" and named.get("as") in (
-            "Table",
-            "PartialObjectMetadata",
-            "PartialObjectMetadataList",
-        ):
-            return str(named["as"])
-        if media in ("application/json", "*/*", ""):
-            return ""
-    return ""
-
-
-def _is_true(query: QueryParams, name: str) -> bool:
-    return query.get(name, "").lower() in ("1", "true")
-
-
-def _number(query: QueryParams, name: str, default: int) -> int:
-    text = query.get(name, "")
-    if not text:
-        return default
-    if not text.isdigit():
-        raise Refusal(400, f"{name}: '{text}' is no number of at least 0")
-    return int(text[:12])
-
-
-def _token(version: int, after: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([version, *after])).decode()
-
-
-def _read_token(text: str) -> tuple[int, tuple[str, str]]:
-    if not text:
-        return 0, ("", "")
-    try:
-        version, namespace, name = msgspec.json.decode(
-            base64.urlsafe_b64decode(text), type=tuple[int, str, str]
-        )
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise Refusal(400, "continue: this token is not of this server: list again") from error
-    return version, (namespace, name)

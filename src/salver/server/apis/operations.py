@@ -6,26 +6,24 @@ one transaction of the store.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import msgspec
 
+from salver.control.admission import with_string_data
 from salver.control.resources import Admission, JsonObject, ObjectRef
 from salver.errors import AlreadyExists, ManifestError, ResourceNotFound
+from salver.server.apis.identity import check_name, check_preconditions, identified
 from salver.server.apis.ownership import Manager, applied, rfc3339, updated
 from salver.server.apis.paths import ResourcePath, find_type
-from salver.server.apis.ports import Clock, Convert, PagedStore, Scale, Scaling
-from salver.server.apis.status import Refusal, invalid
+from salver.server.apis.ports import Clock, Convert, PagedStore, Scaling
+from salver.server.apis.scaling import scale_object
+from salver.server.apis.status import Refusal, causes_of, invalid
 from salver.spec.kinds import CORE, ResourceType
 
 DEFAULT_NAMESPACE = "default"
 _NAMESPACES = ObjectRef(CORE, "namespaces", "", "")
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SET_BY_STORE = ("uid", "resourceVersion", "creationTimestamp", "generation", "selfLink")
 
 
@@ -74,7 +72,7 @@ class Operations:
         self, path: ResourcePath, given: JsonObject, caller: Caller
     ) -> tuple[JsonObject, Sequence[str]]:
         """The created object and warnings. Raises `ResourceError` or `Refusal`."""
-        obj = self._identified(path, given)
+        obj = identified(path, given)
         metadata = dict(obj["metadata"])
         if metadata.get("resourceVersion"):
             raise Refusal(400, "resourceVersion should not be set on objects to be created")
@@ -92,7 +90,7 @@ class Operations:
         self, path: ResourcePath, obj: JsonObject, owned: Callable[[JsonObject], JsonObject]
     ) -> tuple[JsonObject, Sequence[str]]:
         name = obj["metadata"]["name"]
-        _check_name(path, name)
+        check_name(path, name)
         new, warnings = self._admitted(path, owned(_with_data(path, obj)), None)
         if path.type.namespaced:
             self.ensure_namespace(path.namespace)
@@ -102,8 +100,8 @@ class Operations:
     def _generated_name(self, path: ResourcePath, metadata: JsonObject) -> str:
         prefix = metadata.get("generateName")
         if not isinstance(prefix, str) or not prefix:
-            problem = "metadata.name: Required value: name or generateName is required"
-            raise invalid(path.type.kind, path.group, "", [problem])
+            problem = "Required value: name or generateName is required"
+            raise invalid(path.type.kind, path.group, "", [("metadata.name", problem)])
         return prefix[:58] + self._clock.suffix()
 
     def update(
@@ -119,7 +117,7 @@ class Operations:
         with self._change(caller):
             old = self.store.get(path.ref())
             current = self.presented(path, old)
-            obj = self._identified(path, edit(current))
+            obj = identified(path, edit(current))
             if path.subresource == "status":
                 return self.presented(path, self.store.update_status(path.ref(), obj)), ()
             if "managedFields" in current["metadata"]:
@@ -131,7 +129,7 @@ class Operations:
         self, path: ResourcePath, given: JsonObject, caller: Caller, *, force: bool
     ) -> tuple[JsonObject, Sequence[str], bool]:
         """Server-side apply: the object, warnings, and whether it was created."""
-        wanted = self._identified(path, given)
+        wanted = identified(path, given)
         wanted = _with_data(path, wanted)
         if wanted["metadata"].get("managedFields"):
             raise Refusal(400, "metadata.managedFields must be nil")
@@ -176,14 +174,14 @@ class Operations:
             return self._admission.admit(obj, old)
         except ManifestError as error:
             name = obj["metadata"].get("name", "")
-            raise invalid(path.type.kind, path.group, name, error.problems) from error
+            raise invalid(path.type.kind, path.group, name, causes_of(error)) from error
 
     # Scale.
 
     def scale(self, path: ResourcePath) -> JsonObject:
         """The object's `Scale`."""
         obj = self.store.get(path.ref())
-        return _scale_object(obj, self._scaling.read(obj))
+        return scale_object(obj, self._scaling.read(obj))
 
     def change_scale(
         self, path: ResourcePath, edit: Callable[[JsonObject], JsonObject], caller: Caller
@@ -191,11 +189,11 @@ class Operations:
         """The `Scale` after `edit` of the present one."""
         with self._change(caller):
             old = self.store.get(path.ref())
-            scale = edit(_scale_object(old, self._scaling.read(old)))
+            scale = edit(scale_object(old, self._scaling.read(old)))
             replicas = (scale.get("spec") or {}).get("replicas", 0)
             if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-                problem = f"spec.replicas: must be an integer of at least 0, not {replicas!r}"
-                raise invalid("Scale", "autoscaling", path.name, [problem])
+                problem = f"must be an integer of at least 0, not {replicas!r}"
+                raise invalid("Scale", "autoscaling", path.name, [("spec.replicas", problem)])
             new = self._scaling.write(old, replicas)
             version = (scale.get("metadata") or {}).get("resourceVersion")
             new = {**new, "metadata": {**new["metadata"], "resourceVersion": version}}
@@ -211,7 +209,7 @@ class Operations:
         """What was deleted, and whether it is gone: finalizers keep it until they are removed."""
         with self._change(caller):
             old = self.store.get(path.ref())
-            _check_preconditions(path, options, old)
+            check_preconditions(path, options, old)
             if options.get("propagationPolicy") == "Orphan" or options.get("orphanDependents"):
                 self._orphan(old["metadata"]["uid"])
             if old["metadata"].get("finalizers"):
@@ -255,8 +253,6 @@ class Operations:
                     new = {**obj, "metadata": {**metadata, "ownerReferences": kept}}
                     self.store.update(ref, new)
 
-    # Namespaces and identity.
-
     def ensure_namespace(self, name: str) -> None:
         """Makes the namespace if there is none of that name."""
         type = find_type(self._types, CORE, "v1", _NAMESPACES.plural)
@@ -275,38 +271,6 @@ class Operations:
                 },
             )
 
-    def _identified(self, path: ResourcePath, given: JsonObject) -> JsonObject:
-        """The object with its type, name and namespace, which must not contradict the path."""
-        kind, version = given.get("kind"), given.get("apiVersion")
-        if (kind or path.type.kind) != path.type.kind:
-            raise Refusal(400, f"this path takes the kind {path.type.kind}, not {kind}")
-        if (version or path.api_version) != path.api_version:
-            raise Refusal(
-                400,
-                f"the API version in the data ({version}) does not match the expected API "
-                f"version ({path.api_version})",
-            )
-        metadata = given.get("metadata")
-        if metadata is not None and not isinstance(metadata, dict):
-            raise Refusal(400, "metadata must be an object")
-        metadata = dict(metadata or {})
-        if path.name and metadata.setdefault("name", path.name) != path.name:
-            raise Refusal(
-                400,
-                f"the name of the object ({metadata['name']}) does not match the name on the "
-                f"URL ({path.name})",
-            )
-        if path.type.namespaced:
-            if (metadata.get("namespace") or path.namespace) != path.namespace:
-                raise Refusal(
-                    400,
-                    f"the namespace of the provided object ({metadata['namespace']}) does not "
-                    f"match the namespace sent on the request ({path.namespace})",
-                )
-            metadata["namespace"] = path.namespace
-        own = {"apiVersion": path.api_version, "kind": path.type.kind}
-        return {**own, **given, **own, "metadata": metadata}
-
     def _by(self, path: ResourcePath, caller: Caller) -> Manager:
         now = rfc3339(self._clock.now())
         return Manager(caller.manager, "Update", path.api_version, now, frozenset())
@@ -320,75 +284,10 @@ class Operations:
                 raise _DryRun
 
 
-def _check_name(path: ResourcePath, name: Any) -> None:
-    problems = []
-    if not isinstance(name, str) or len(name) > 253 or not _NAME.fullmatch(name):
-        problems.append(
-            f"metadata.name: '{name}' is no name: use lower case letters, digits, '-' and '.', "
-            "beginning and ending with a letter or digit"
-        )
-    if path.type.namespaced and not (
-        len(path.namespace) <= 63 and _LABEL.fullmatch(path.namespace)
-    ):
-        problems.append(
-            f"metadata.namespace: '{path.namespace}' is no namespace: use at most 63 lower case "
-            "letters, digits and '-', beginning and ending with a letter or digit"
-        )
-    if problems:
-        raise invalid(path.type.kind, path.group, str(name), problems)
-
-
 def _with_data(path: ResourcePath, obj: JsonObject) -> JsonObject:
     """A secret's `stringData` moved to `data`, in base64."""
-    texts = obj.get("stringData")
-    if path.type.kind != "Secret" or not isinstance(texts, dict):
-        return obj
-    encoded = {key: base64.b64encode(str(text).encode()).decode() for key, text in texts.items()}
-    kept = {key: value for key, value in obj.items() if key != "stringData"}
-    return {**kept, "data": {**(obj.get("data") or {}), **encoded}}
+    return with_string_data(obj) if path.type.kind == "Secret" else obj
 
 
 def _with_phase(path: ResourcePath, obj: JsonObject) -> JsonObject:
     return {**obj, "status": {"phase": "Active"}} if path.type.kind == "Namespace" else obj
-
-
-def _check_preconditions(path: ResourcePath, options: JsonObject, old: JsonObject) -> None:
-    for key, wanted in (options.get("preconditions") or {}).items():
-        present = old["metadata"].get(key)
-        if wanted and wanted != present:
-            raise Refusal(
-                409,
-                f'{path.type.plural} "{path.name}": precondition failed: its {key} is {present}, '
-                f"not {wanted}",
-                details={"name": path.name, "group": path.group, "kind": path.type.plural},
-            )
-
-
-def _scale_object(obj: JsonObject, scale: Scale) -> JsonObject:
-    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {key: obj["metadata"][key] for key in kept if key in obj["metadata"]},
-        "spec": {"replicas": scale.replicas},
-        "status": {"replicas": scale.present_replicas, "selector": scale.selector},
-    }
-
-
-class PredictorScaling:
-    """Scaling of InferenceServices: the predictor's `minReplicas`."""
-
-    def read(self, obj: JsonObject) -> Scale:
-        predictor = (obj.get("spec") or {}).get("predictor") or {}
-        states = (obj.get("status") or {}).get("modelStatus") or {}
-        copies = states.get("copies") or {}
-        replicas = predictor.get("minReplicas")
-        return Scale(1 if replicas is None else int(replicas), int(copies.get("totalCopies") or 0))
-
-    def write(self, obj: JsonObject, replicas: int) -> JsonObject:
-        spec = obj.get("spec") or {}
-        predictor = {**(spec.get("predictor") or {}), "minReplicas": replicas}
-        most = predictor.get("maxReplicas")
-        if isinstance(most, int) and 0 < most < replicas:
-            predictor["maxReplicas"] = replicas
-        return {**obj, "spec": {**spec, "predictor": predictor}}

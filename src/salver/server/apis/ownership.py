@@ -1,7 +1,8 @@
 """Server-side apply: who manages which field, and what becomes of an object. Pure.
 
 Lists are one field each, as they are for custom resources without list types. A field is a path
-of keys; `managedFields` keeps each manager's as the Kubernetes API writes them.
+of keys; `managedFields` keeps each manager's as the Kubernetes API writes them. Fields that are
+managed in another version are called otherwise there: they are left alone.
 """
 
 from __future__ import annotations
@@ -43,8 +44,13 @@ class Manager(msgspec.Struct, frozen=True):
     subresource: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.name, self.operation, self.subresource)
+    def key(self) -> tuple[str, str, str, str]:
+        return (self.name, self.operation, self.subresource, self.version)
+
+    @property
+    def version(self) -> str:
+        """The version alone: a former group has the same fields."""
+        return self.api_version.rpartition("/")[2]
 
 
 def fields_of(obj: JsonObject) -> frozenset[Path]:
@@ -128,10 +134,9 @@ def updated(new: JsonObject, old: JsonObject | None, by: Manager) -> JsonObject:
     before = old or {"metadata": {}}
     present = fields_of(new)
     changed = frozenset(path for path in present if _value_at(new, path) != _value_at(before, path))
-    managers = managers_of(new)
+    managers, kept = _by_version(managers_of(new), by)
     if not changed and all(each.fields <= present for each in managers):
         return new
-    kept = []
     own = changed
     for each in managers:
         fields = frozenset(path for path in each.fields if path in present)
@@ -150,7 +155,7 @@ def applied(
     """
     fields = fields_of(wanted)
     base = current or {key: wanted[key] for key in ("apiVersion", "kind")} | {"metadata": {}}
-    managers = managers_of(base)
+    managers, strangers = _by_version(managers_of(base), by)
     others = [each for each in managers if each.key != by.key]
     before = next((each for each in managers if each.key == by.key), None)
     conflicts = _conflicts(wanted, base, fields, others)
@@ -171,7 +176,13 @@ def applied(
     if before is not None and before.fields == fields:
         # Nothing new is managed: the time stays, so that applying again changes nothing.
         own = msgspec.structs.replace(own, time=before.time)
-    return with_managers(merged, [*others, own])
+    return with_managers(merged, [*strangers, *others, own])
+
+
+def _by_version(managers: list[Manager], by: Manager) -> tuple[list[Manager], list[Manager]]:
+    """Those whose fields are of the version in which the change is made, and the others."""
+    same = [each for each in managers if each.version == by.version]
+    return same, [each for each in managers if each.version != by.version]
 
 
 def _conflicts(

@@ -31,6 +31,9 @@ class PagedStore(ResourceStore, Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """As `ResourceStore.transaction`."""
 
+    async def wait_durable(self) -> None:
+        """Returns once all that was written before is on disk. Raises `ResourceError`."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -25,7 +25,7 @@ from salver.server.apis.openapi import (
     document_v3,
     index_v3,
 )
-from salver.server.apis.operations import DEFAULT_NAMESPACE, Operations, PredictorScaling
+from salver.server.apis.operations import DEFAULT_NAMESPACE, Operations
 from salver.server.apis.paths import ResourcePath, parse_path
 from salver.server.apis.ports import (
     Authorise,
@@ -37,10 +37,13 @@ from salver.server.apis.ports import (
     Scaling,
     SchemaOf,
 )
+from salver.server.apis.reading import ObjectReader
+from salver.server.apis.scaling import PredictorScaling
 from salver.server.apis.status import Refusal, refusal_of
 from salver.server.apis.tables import default_columns
 from salver.server.apis.watching import WatchCounters
 from salver.spec.kinds import ResourceType
+from salver.telemetry.registry import Registry
 
 API_VERSION = ("1", "36")
 """The release of Kubernetes whose API this follows; clients compare it with their own."""
@@ -85,13 +88,9 @@ def build_api_routes(
         scaling=scaling or PredictorScaling(),
     )
     operations.ensure_namespace(DEFAULT_NAMESPACE)
-    handlers = ObjectHandlers(
-        operations,
-        columns_of=columns_of,
-        clock=clock,
-        counters=counters or WatchCounters(),
-        max_body_size=max_body_size,
-    )
+    counters = counters or WatchCounters(Registry())
+    reader = ObjectReader(operations, columns_of=columns_of, clock=clock, counters=counters)
+    handlers = ObjectHandlers(operations, reader, max_body_size=max_body_size)
     discovery = Discovery(types, read_only)
     api = _Api(types, handlers, discovery, schema_of, read_logs)
     return [

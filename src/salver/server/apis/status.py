@@ -5,7 +5,6 @@ The one place of this package that maps errors to HTTP statuses.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,7 +39,6 @@ _REASONS = {
     503: "ServiceUnavailable",
     504: "Timeout",
 }
-_FIELD = re.compile(r"(?:^|[\s'\"])((?:spec|metadata|status|data|apiVersion|kind)[^\s:]*): (.+)$")
 
 
 class Refusal(SalverError):
@@ -55,20 +53,24 @@ class Refusal(SalverError):
         self.details = details or {}
 
 
-def invalid(kind: str, group: str, name: str, problems: Sequence[str]) -> Refusal:
-    """422 with one cause for each problem; kubectl prints a line for each."""
-    message = f'{kind} "{name}" is invalid: ' + "; ".join(problems)
-    causes = [_cause(problem, kind) for problem in problems]
+def invalid(kind: str, group: str, name: str, problems: Sequence[tuple[str, str]]) -> Refusal:
+    """422 with one cause for each problem, a field (or nothing) and a message; kubectl prints a
+    line for each."""
+    told = "; ".join(": ".join(filter(None, problem)) for problem in problems)
+    message = f'{kind} "{name}" is invalid: {told}'
+    # kubectl prints "FIELD: MESSAGE" whether there is a field or not.
+    causes = [
+        {"reason": "FieldValueInvalid", "field": field or kind, "message": text}
+        for field, text in problems
+    ]
     return Refusal(
         422, message, details={"name": name, "group": group, "kind": kind, "causes": causes}
     )
 
 
-def _cause(problem: str, kind: str) -> JsonObject:
-    match = _FIELD.search(problem)
-    # kubectl prints "FIELD: MESSAGE" whether there is a field or not.
-    field, message = match.groups() if match else (kind, problem)
-    return {"reason": "FieldValueInvalid", "field": field, "message": message}
+def causes_of(error: ManifestError) -> Sequence[tuple[str, str]]:
+    """The field and the message of each problem; no field where it is not known."""
+    return error.causes or [("", problem) for problem in error.problems]
 
 
 def refusal_of(error: SalverError, *, kind: str = "", group: str = "", name: str = "") -> Refusal:
@@ -80,7 +82,7 @@ def refusal_of(error: SalverError, *, kind: str = "", group: str = "", name: str
         case Refusal():
             return error
         case ManifestError():
-            return invalid(kind, group, name, error.problems)
+            return invalid(kind, group, name, causes_of(error))
         case AlreadyExists():
             return Refusal(409, str(error), reason="AlreadyExists", details=details)
         case ResourceNotFound():

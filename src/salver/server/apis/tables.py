@@ -140,7 +140,15 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("Restarts", _restarts, "integer"),
         AGE,
     ),
-    "Revision": (NAME, Column("Ready", _ready), AGE),
+    "Revision": (
+        NAME,
+        Column("Service", _at("metadata", "labels", "salver.dev/service")),
+        Column("Component", _at("metadata", "labels", "salver.dev/component")),
+        Column("Number", _at("spec", "number"), "integer"),
+        Column("Ready", _ready),
+        Column("Traffic", _at("status", "traffic"), "integer", "Percent of the requests"),
+        AGE,
+    ),
 }
 _COLUMNS["ClusterServingRuntime"] = _COLUMNS["ServingRuntime"]
 
@@ -164,7 +172,7 @@ def table(
         "apiVersion": META,
         "metadata": metadata,
         "columnDefinitions": [_definition(column) for column in columns],
-        "rows": [_row(obj, columns, now, include) for obj in objects],
+        "rows": [row(obj, columns, now, include) for obj in objects],
     }
 
 
@@ -179,13 +187,14 @@ def _definition(column: Column) -> JsonObject:
     }
 
 
-def _row(obj: JsonObject, columns: Sequence[Column], now: datetime, include: str) -> JsonObject:
-    row: JsonObject = {"cells": [_cell(column, obj, now) for column in columns]}
+def row(obj: JsonObject, columns: Sequence[Column], now: datetime, include: str) -> JsonObject:
+    """One object in a table."""
+    made: JsonObject = {"cells": [_cell(column, obj, now) for column in columns]}
     if include == "Object":
-        row["object"] = obj
+        made["object"] = obj
     elif include == "Metadata":
-        row["object"] = partial(obj)
-    return row
+        made["object"] = partial(obj)
+    return made
 
 
 def partial(obj: JsonObject) -> JsonObject:

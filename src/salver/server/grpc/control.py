@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from salver import __version__
+from salver.engine.on_demand import metadata_of
 from salver.engine.ports import ModelCatalog, ModelStatus
 from salver.errors import ErrorKind, ModelNotFound, SalverError
 from salver.inference.metadata import ModelMetadata, TensorMetadata
@@ -49,11 +50,18 @@ class ControlMethods:
     """Every unary method but ModelInfer."""
 
     def __init__(
-        self, front: GrpcFront, catalog: ModelCatalog, *, on_refused: Callable[[str, str], None]
+        self,
+        front: GrpcFront,
+        catalog: ModelCatalog,
+        *,
+        on_refused: Callable[[str, str], None],
+        timeout_s: float = 30.0,
     ) -> None:
+        """`timeout_s` is how long a model in standby may take to load for its metadata."""
         self._front = front
         self._catalog = catalog
         self._on_refused = on_refused
+        self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
 
     def methods(self, prefix: str) -> Mapping[str, UnaryHandler]:
@@ -63,10 +71,10 @@ class ControlMethods:
             "ServerReady": lambda _: fields.number_field(1, self._catalog.is_ready),
             "ServerMetadata": lambda _: _server_metadata(),
             "ModelReady": self._model_ready,
-            "ModelMetadata": self._model_metadata,
             "RepositoryIndex": self._repository_index,
         }
         slow: dict[str, SlowMethod] = {
+            "ModelMetadata": self._model_metadata,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
@@ -132,10 +140,12 @@ class ControlMethods:
         served = self._catalog.find(*fields.name_and_version(payload))
         return fields.number_field(1, served.is_ready)
 
-    def _model_metadata(self, payload: bytes) -> bytes:
-        served = self._catalog.find(*fields.name_and_version(payload))
-        versions = self._catalog.versions(served.name)
-        return _model_metadata(served.name, tuple(versions), served.metadata)
+    async def _model_metadata(self, payload: bytes) -> bytes:
+        name, version = fields.name_and_version(payload)
+        served = self._catalog.find(name, version)
+        versions = self._catalog.versions(name)
+        metadata = await metadata_of(served, self._timeout_s)
+        return _model_metadata(name, tuple(versions), metadata)
 
     def _repository_index(self, payload: bytes) -> bytes:
         ready_only = any(number == 2 and value for number, value in fields.read_fields(payload))

@@ -16,6 +16,7 @@ from salver.errors import ErrorKind, SalverError
 from salver.protocol.wire import Codec
 from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.fields import MalformedMessageError, name_and_version
+from salver.server.grpc.headers import header_of, headers_of
 from salver.server.grpc.ports import Code, GrpcFront, GrpcMethods, Metadata
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
@@ -69,11 +70,10 @@ class GrpcCall(Call):
             )
 
     def header(self, name: bytes) -> bytes:
-        key = name.decode("latin-1")
-        return next((_value_bytes(value) for each, value in self.metadata if each == key), b"")
+        return header_of(self.metadata, name)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return [(key.encode("latin-1"), _value_bytes(value)) for key, value in self.metadata]
+        return headers_of(self.metadata)
 
 
 class InferenceService:
@@ -163,7 +163,3 @@ class InferenceService:
             "encode it with the Open Inference Protocol's .proto",
         )
         self._on_refused("grpc", ErrorKind.INVALID_INPUT.reason)
-
-
-def _value_bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("latin-1", "replace")

@@ -8,13 +8,14 @@ stream lives on, unless the client asked for gRPC statuses (`triton_grpc_error: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from salver.engine.call import Call
 from salver.engine.ports import ModelCatalog
 from salver.errors import ErrorKind, RequestError
 from salver.protocol.wire import Codec
 from salver.server.grpc import fields
+from salver.server.grpc.headers import header_of, headers_of
 from salver.server.grpc.ports import Code, GrpcStream, Metadata, StreamError
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message
 from salver.settings import ServeSettings
@@ -26,15 +27,31 @@ _Answer = tuple[Code | None, bytes]
 
 
 class StreamCall(Call):
-    """One message of a stream; `answer` becomes its code (None: OK) and its bytes."""
+    """One message of a stream; `answer` becomes its code (None: OK) and its bytes.
 
-    __slots__ = ("answer",)
+    Its headers are the stream's metadata.
+    """
+
+    __slots__ = ("answer", "metadata")
 
     def __init__(
-        self, body: bytes, answer: asyncio.Future[_Answer], *, now_s: float, deadline_s: float
+        self,
+        body: bytes,
+        answer: asyncio.Future[_Answer],
+        metadata: Metadata,
+        *,
+        now_s: float,
+        deadline_s: float,
     ) -> None:
         super().__init__(Codec.V2_GRPC, 0, body, arrived_s=now_s, deadline_s=deadline_s)
         self.answer = answer
+        self.metadata = metadata
+
+    def header(self, name: bytes) -> bytes:
+        return header_of(self.metadata, name)
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return headers_of(self.metadata)
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if not self.answer.done():
@@ -75,7 +92,7 @@ class StreamInfer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_send_in_order(stream, under_way, submitted))
                 while (message := await stream.receive()) is not None:
-                    call = self._submit(message, ends_s)
+                    call = self._submit(message, ends_s, stream.metadata)
                     submitted.add(call)
                     await under_way.put(call)
                 await under_way.put(None)
@@ -85,13 +102,13 @@ class StreamInfer:
             for call in submitted:
                 call.is_abandoned = True
 
-    def _submit(self, message: bytes, ends_s: float | None) -> StreamCall:
+    def _submit(self, message: bytes, ends_s: float | None, metadata: Metadata) -> StreamCall:
         now_s = self._clock()
         deadline_s = now_s + self._timeout_s
         if ends_s is not None:
             deadline_s = min(deadline_s, ends_s)
         answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
-        call = StreamCall(bytes(message), answer, now_s=now_s, deadline_s=deadline_s)
+        call = StreamCall(bytes(message), answer, metadata, now_s=now_s, deadline_s=deadline_s)
         try:
             served = self._catalog.find(*fields.name_and_version(call.body))
         except fields.MalformedMessageError as error:

@@ -201,6 +201,11 @@ class HttpConnection(asyncio.Protocol):
             else:
                 model = listener.find_model(head.model, head.version)
         except RequestError as error:
+            if head.scope and listener.is_forwarded(head):
+                # The service may know what is no model to us.
+                self._call = None
+                self._task = listener.spawn(run_application(self, head, bytes(call.body)))
+                return
             self.answer_error(call, HTTP_STATUS[error.kind], str(error))
             return
         model.submit(call)

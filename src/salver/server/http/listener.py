@@ -102,6 +102,10 @@ class HttpListener:
             return self._directory.find_explainer(head.scope, head.model)
         return self._directory.find_in(head.scope, head.model, head.version)
 
+    def is_forwarded(self, head: RequestHead) -> bool:
+        """Whether the service that path or host name answers any path itself."""
+        return self._directory.forwarder(head.scope) is not None
+
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs a request of the ASGI application."""
         task = self._loop.create_task(work)

@@ -21,6 +21,7 @@ from salver.server.rest.answers import error_answer, refusal
 from salver.server.rest.models import EXTENSIONS, ModelRoutes
 from salver.server.rest.pages import PageRoutes
 from salver.server.rest.service_paths import ServicePaths
+from salver.server.rest.services import ListServices, no_services
 from salver.settings import ServeSettings
 from salver.telemetry.snapshot import CONTENT_TYPE
 
@@ -32,16 +33,25 @@ def build_app(
     render_metrics: Callable[[], bytes],
     extensions: Sequence[str] = EXTENSIONS,
     more_routes: Sequence[BaseRoute] = (),
+    list_services: ListServices = no_services,
 ) -> ASGIApp:
-    """The application; `more_routes` come first and may so replace one of its own."""
-    models = ModelRoutes(catalog, extensions=extensions, max_body_size=settings.max_body_size)
+    """The application; `more_routes` come first and may so replace one of its own.
+
+    `list_services` gives the objects of the services that are declared.
+    """
+    models = ModelRoutes(
+        catalog,
+        extensions=extensions,
+        max_body_size=settings.max_body_size,
+        timeout_s=settings.request_timeout,
+    )
 
     async def metrics(request: Request) -> Response:
         return Response(render_metrics(), headers={"Content-Type": CONTENT_TYPE})
 
     routes = [*more_routes, *models.routes(), Route("/metrics", metrics)]
     app = Starlette(
-        routes=[*routes, *PageRoutes(catalog).routes()],
+        routes=[*routes, *PageRoutes(catalog, list_services).routes()],
         exception_handlers={
             RequestError: _on_request_error,
             ArtifactError: _on_artifact_error,

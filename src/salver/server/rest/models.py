@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from salver import __version__
+from salver.engine.on_demand import metadata_of
 from salver.engine.ports import ModelCatalog, ServedModel
 from salver.errors import InvalidInput, Unsupported
 from salver.server.rest.answers import json_answer, not_ready, read_json_object
@@ -38,11 +39,18 @@ class ModelRoutes:
     """The endpoints over one catalog."""
 
     def __init__(
-        self, catalog: ModelCatalog, *, extensions: Sequence[str], max_body_size: int
+        self,
+        catalog: ModelCatalog,
+        *,
+        extensions: Sequence[str],
+        max_body_size: int,
+        timeout_s: float,
     ) -> None:
+        """`timeout_s` is how long a model in standby may take to load for its metadata."""
         self._catalog = catalog
         self._extensions = list(extensions)
         self._max_body_size = max_body_size
+        self._timeout_s = timeout_s
 
     def routes(self) -> list[Route]:
         """One route per path: a path split over routes would name only one in `Allow`."""
@@ -96,7 +104,8 @@ class ModelRoutes:
         model = self._find(request)
         name, version = request.path_params["name"], request.path_params.get("version")
         versions = [version] if version else self._seen_by(request).versions(name)
-        return json_answer(model_metadata(name, versions, model.metadata))
+        metadata = await metadata_of(model, self._timeout_s)
+        return json_answer(model_metadata(name, versions, metadata))
 
     async def model_ready(self, request: Request) -> Response:
         """200 if the model answers, else 503: clients of both protocols go by the status."""

@@ -7,11 +7,13 @@ that can occur is listed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from salver import __version__
 from salver.engine.ports import ModelStatus, ServedModel
+from salver.errors import RequestError
 from salver.inference.metadata import ModelMetadata
 from salver.server.rest.metadata import READY
 from salver.server.rest.sample import infer_path, infer_sample, predict_sample, sample_size
@@ -28,6 +30,8 @@ from salver.server.rest.schemas import (
 )
 
 _LARGEST_EXAMPLE = 4096
+MOST_MODELS = 100
+"""There may be tens of thousands, on pages that nobody could read."""
 
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("BadRequest", "the request is wrong; the message says what, and what to do"),
@@ -50,17 +54,16 @@ _ALWAYS = (400, 405, 431, 500, 504)
 
 
 def openapi_document(
-    models: Iterable[ServedModel], statuses: Sequence[ModelStatus]
+    models: Iterable[tuple[str, ModelMetadata]], statuses: Sequence[ModelStatus]
 ) -> dict[str, Any]:
-    """The document; `models` are the loaded default versions."""
+    """The document; `models` are the loaded ones by name, in their default versions."""
     paths: dict[str, Any] = {}
     names: list[str] = []
-    example = next(iter(statuses), None)
-    for model in models:
-        if not names:
-            example = model.status
-        names.append(model.name)
-        paths.update(_model_paths(model.name, model.metadata))
+    for name, metadata in models:
+        names.append(name)
+        paths.update(_model_paths(name, metadata))
+    first = (each for each in statuses if not names or each.name == names[0])
+    example = next(first, None)
     paths.update(_any_model_paths(example))
     paths.update(_repository_paths())
     paths.update(_server_paths())
@@ -261,6 +264,23 @@ def _error_responses() -> dict[str, Any]:
     return responses
 
 
-def loaded_models(models: Iterable[ServedModel]) -> list[ServedModel]:
-    """Those models whose metadata can be read now."""
-    return [model for model in models if model.is_ready and model.status.state == READY]
+def loaded_models(
+    names: Iterable[str], find: Callable[[str], ServedModel]
+) -> list[tuple[str, ModelMetadata]]:
+    """Those models whose metadata can be read now, so many as a person may want to see.
+
+    By the names that callers use, which need not be the models' own.
+    """
+    return list(islice(_loaded(names, find), MOST_MODELS))
+
+
+def _loaded(
+    names: Iterable[str], find: Callable[[str], ServedModel]
+) -> Iterator[tuple[str, ModelMetadata]]:
+    for name in names:
+        try:
+            model = find(name)
+            if model.is_ready and model.status.state == READY:
+                yield name, model.metadata
+        except RequestError:
+            continue

@@ -19,8 +19,15 @@ from salver.errors import RequestError
 from salver.inference.metadata import ANY_DIMENSION, ModelMetadata, TensorMetadata
 from salver.server.rest.answers import json_answer
 from salver.server.rest.metadata import READY, model_names
-from salver.server.rest.openapi import loaded_models, openapi_document
+from salver.server.rest.openapi import MOST_MODELS, loaded_models, openapi_document
 from salver.server.rest.sample import curl_line
+from salver.server.rest.services import (
+    ListServices,
+    no_services,
+    service_row,
+    service_summary,
+    service_table,
+)
 
 _FOLDER = Path(__file__).parent / "html"
 _SECURITY = {
@@ -34,14 +41,17 @@ _SECURITY = {
     "Cache-Control": "no-store",
 }
 _MOST_TENSORS = 12
+STANDBY = "standby"
+"""The reason of a model that is loaded by its first request."""
 _MOST_COLUMNS = 40
 
 
 class PageRoutes:
-    """`/`, `/docs` and `/openapi.json` over one catalog."""
+    """`/`, `/docs` and `/openapi.json` over one catalog and the services declared."""
 
-    def __init__(self, catalog: ModelCatalog) -> None:
+    def __init__(self, catalog: ModelCatalog, list_services: ListServices = no_services) -> None:
         self._catalog = catalog
+        self._list_services = list_services
 
     def routes(self) -> list[Route]:
         """One route per path."""
@@ -58,9 +68,15 @@ class PageRoutes:
             return json_answer({"status": "alive"}, headers=headers)
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         statuses = self._catalog.statuses()
+        rows = [service_row(obj) for obj in self._list_services()]
+        services = service_table(rows)
+        shown = _foremost(statuses)
+        cards = "".join(self._card(status, base_url) for status in shown)
         content = {
-            "summary": _summary(self._catalog, statuses),
-            "models": "".join(self._card(status, base_url) for status in statuses) or _NO_MODELS,
+            "summary": _summary(self._catalog, statuses) + service_summary(rows),
+            "services": services,
+            "models": cards or ("" if services else _NO_MODELS),
+            "note": _note(len(statuses) - MOST_MODELS),
         }
         return _page("start.html", content, headers)
 
@@ -71,8 +87,8 @@ class PageRoutes:
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of the models loaded now."""
         statuses = self._catalog.statuses()
-        models = [self._catalog.find(name) for name in model_names(statuses)]
-        return json_answer(openapi_document(loaded_models(models), statuses))
+        models = loaded_models(model_names(statuses), self._catalog.find)
+        return json_answer(openapi_document(models, statuses))
 
     def _card(self, status: ModelStatus, base_url: str) -> str:
         try:
@@ -82,7 +98,27 @@ class PageRoutes:
         return _card(status, metadata, base_url)
 
 
-_NO_MODELS = '<p class="empty">No models yet.</p>'
+_NO_MODELS = (
+    '<p class="empty">No models yet. Declare some: <code>salver apply -f service.yaml</code></p>'
+)
+
+
+def _foremost(statuses: Sequence[ModelStatus]) -> list[ModelStatus]:
+    """So many as a page can show; those in use before those that stand by.
+
+    A service hides the model of the command line that has its name.
+    """
+    statuses = list({(each.name, each.version): each for each in reversed(statuses)}.values())
+    statuses.reverse()
+    if len(statuses) <= MOST_MODELS:
+        return statuses
+    return sorted(statuses, key=lambda status: status.reason == STANDBY)[:MOST_MODELS]
+
+
+def _note(left_out: int) -> str:
+    if left_out <= 0:
+        return ""
+    return f'<p class="empty" id="cut">and {left_out:,} more models, which are not shown here</p>'
 
 
 def _page(name: str, content: dict[str, str], headers: dict[str, str]) -> Response:
@@ -98,10 +134,10 @@ def _summary(catalog: ModelCatalog, statuses: Sequence[ModelStatus]) -> str:
         return _pill("draining", "warn") + " the server is shutting down"
     names = model_names(statuses)
     ready = model_names(status for status in statuses if status.state == READY)
-    models = f"{len(names)} model{'' if len(names) == 1 else 's'}"
+    models = f"{len(names):,} model{'' if len(names) == 1 else 's'}"
     if catalog.is_ready:
         return f"{_pill('ready', 'good')} {models}"
-    return f"{_pill('not ready', 'bad')} {len(ready)} of {models} ready"
+    return f"{_pill('not ready', 'bad')} {len(ready):,} of {models} ready"
 
 
 def _card(status: ModelStatus, metadata: ModelMetadata | None, base_url: str) -> str:
@@ -126,7 +162,10 @@ def _article(status: ModelStatus, head: str, body: str) -> str:
 
 
 def _reason(status: ModelStatus) -> str:
-    return f'<p class="reason">{escape(status.reason)}</p>' if status.reason else ""
+    if not status.reason:
+        return ""
+    tone = "reason quiet" if status.state == READY else "reason"
+    return f'<p class="{tone}">{escape(status.reason)}</p>'
 
 
 def _signature(metadata: ModelMetadata) -> str:

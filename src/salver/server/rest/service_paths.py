@@ -1,6 +1,7 @@
 """Addresses of one service: `/serving/NAMESPACE/NAME/...` and its Host header.
 
-What follows the prefix is a path as any other, answered with that service alone in sight.
+What follows the prefix is a path as any other, answered with that service alone in sight. A
+service that answers any path itself (a command, a container, a URL) gets them all.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from salver.engine.directory import LOCAL_HOST, ModelDirectory
 from salver.errors import ModelNotFound
 from salver.server.rest.answers import refusal
+from salver.server.rest.forwarding import forward
 from salver.server.rest.models import SEEN_CATALOG
 
 _PREFIX = re.compile(r"/serving/([^/]+/[^/]+)(/.*|)")
+_RAW_PREFIX = re.compile(rb"/serving/[^/]+/[^/]+")
 
 
 class ServicePaths:
-    """Wraps the application: strips the prefix and narrows the catalog."""
+    """Wraps the application: strips the prefix and narrows the catalog, or forwards."""
 
     def __init__(self, app: ASGIApp, directory: ModelDirectory) -> None:
         self.app = app
@@ -29,18 +32,22 @@ class ServicePaths:
             await self.app(scope, receive, send)
             return
         match = _PREFIX.fullmatch(scope["path"])
+        place = match[1] if match is not None else LOCAL_HOST + _host(scope)
+        forwarder = self._directory.forwarder(place)
+        if forwarder is not None:
+            raw = _RAW_PREFIX.match(scope["raw_path"]) if match is not None else None
+            await forward(forwarder, scope, receive, send, prefix=raw[0] if raw else b"")
+            return
         try:
-            if match is not None:
-                view = self._directory.view(match[1])
-                path = match[2] or "/"
-                scope = {**scope, "path": path, "raw_path": path.encode(), SEEN_CATALOG: view}
-            else:
-                view = self._directory.view(LOCAL_HOST + _host(scope))
-                if view is not self._directory:
-                    scope = {**scope, SEEN_CATALOG: view}
+            view = self._directory.view(place)
         except ModelNotFound as error:
             await refusal(error)(scope, receive, send)
             return
+        if match is not None:
+            path = match[2] or "/"
+            scope = {**scope, "path": path, "raw_path": path.encode(), SEEN_CATALOG: view}
+        elif view is not self._directory:
+            scope = {**scope, SEEN_CATALOG: view}
         await self.app(scope, receive, send)
 
 

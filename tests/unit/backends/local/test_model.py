@@ -285,7 +285,7 @@ async def test_container_concurrency_bounds_a_batch(stage: Stage) -> None:
     await worker.load()
     assert [await worker.answer() for _ in range(3)] == [2, 2, 1]
     assert await answers(calls) == [b"ok"] * 5
-    assert (model.queue.arrived, model.queue.concurrency) == (5, 0)
+    assert (model.queue.metrics.requests.value, model.queue.concurrency) == (5, 0)
 
 
 @pytest.mark.parametrize(

@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from salver.backends.processes.arguments import (
     at_model,
     controller_args,
     expand_variables,
+    is_kserve_program,
     process_env,
-    render_args,
+    served_args,
 )
-from salver.errors import LoadFailed
-
-
-def test_kserve_s_templates_are_filled_in() -> None:
-    args = [
-        "--model_name={{.Name}}",
-        "--class={{ .Labels.modelClass }}",
-        '{{index .Annotations "a.b/c"}}',
-        "--plain",
-    ]
-    rendered = render_args(args, "iris", {"modelClass": "Net"}, {"a.b/c": "x"})
-    assert rendered == ("--model_name=iris", "--class=Net", "x", "--plain")
-
-
-@pytest.mark.parametrize(
-    ("template", "reason"),
-    [
-        ("{{.Labels.modelClass}}", "names a label it does not have: add 'modelClass'"),
-        ("{{range .Labels}}", "is not understood"),
-    ],
-)
-def test_templates_that_cannot_be_filled_in_are_told(template: str, reason: str) -> None:
-    with pytest.raises(LoadFailed, match=reason):
-        render_args([template], "iris", {}, {})
 
 
 def test_variables_expand_as_in_a_pod() -> None:
@@ -75,3 +54,33 @@ def test_transformers_get_the_arguments_that_kserve_adds() -> None:
     assert controller_args(["--http_port=8080"], name="i", predictor_host="", port=9) == (
         *("--http_port=9", "--model_name", "i"),
     )
+
+
+def test_a_kserve_program_gets_both_of_its_ports() -> None:
+    made = served_args(["python", "x.py", "--http_port", "8080"], port=9, grpc_port=10)
+    assert made == ("python", "x.py", "--http_port", "9", "--grpc_port", "10")
+    assert served_args(["--grpc_port=8081"], port=9, grpc_port=10) == (
+        *("--grpc_port=10", "--http_port", "9"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "is_one"),
+    [
+        (("python", "own.py"), True),
+        (("python", "other.py"), False),
+        (("python", "-m", "pack", "--x", "own.py"), True),
+        (("python", "-m", "other"), False),
+        (("python", "absent.py"), False),
+        (("serve",), False),
+    ],
+)
+def test_a_kserve_program_is_known_by_what_it_imports(
+    tmp_path: Path, command: tuple[str, ...], is_one: bool
+) -> None:
+    (tmp_path / "own.py").write_text("import os\nfrom kserve import Model\n")
+    (tmp_path / "other.py").write_text("import kserves  # import kserve\n")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__main__.py").write_text("from .model import main\n")
+    (tmp_path / "pack" / "model.py").write_text("  import kserve\n")
+    assert is_kserve_program(command, str(tmp_path)) is is_one

@@ -10,6 +10,7 @@ from salver.backends.processes.containers import (
     container_name,
     find_engine,
     no_engine,
+    seen_from_within,
 )
 from salver.graph.plan import ContainerRunner
 
@@ -77,3 +78,20 @@ def test_the_engine_is_the_one_named_else_the_first_there_is(tmp_path: Path) -> 
 def test_without_an_engine_the_remedy_is_told() -> None:
     assert "install podman" in str(no_engine("a/b"))
     assert container_name(["ns", "my_model", "", "00001"]) == "salver-ns-my-model-00001"
+
+
+def test_a_transformer_gets_kserve_s_arguments_and_an_address_it_can_reach() -> None:
+    engine = ContainerEngine("podman")
+    url = seen_from_within(engine, "http://127.0.0.1:80/serving/default/m-predictor")
+    launch = container_launch(
+        engine, RUNNER, container="c", name="m", port=50, model_path="", env={}, predictor_url=url
+    )
+    host = "host.containers.internal:80/serving/default/m-predictor"
+    assert f"PREDICTOR_URL=http://{host}" in launch.command
+    assert launch.command[-6:] == (
+        *("--model_name", "m", "--predictor_host", host, "--http_port", "9000"),
+    )
+    shared = ContainerEngine("docker", (), ("--network=host",))
+    assert seen_from_within(shared, "http://127.0.0.1:80") == "http://127.0.0.1:80"
+    docker = ContainerEngine("docker")
+    assert seen_from_within(docker, "http://[::1]:80/x") == "http://host.docker.internal:80/x"

@@ -21,9 +21,12 @@ from tests.calls import RecordingCall
 from salver.backends.processes.containers import container_launch, container_name, find_engine
 from salver.backends.processes.output import OutputLog
 from salver.backends.processes.service import ProcessOptions, ProcessService
+from salver.backends.processes.storage_programs import Program, ProgramSource
 from salver.backends.remote.model import RemoteModel, RemoteOptions
 from salver.graph.plan import ContainerRunner
 from salver.protocol.wire_codes import Codec
+from salver.storage.ports import Listing
+from salver.storage.transfer import Transfer
 from salver.telemetry.metrics import ModelMetrics
 from salver.telemetry.registry import Registry
 
@@ -113,3 +116,19 @@ def test_a_container_serves_and_is_gone_afterwards(image: str, tmp_path: Path) -
 
     asyncio.run(scenario())
     assert name not in containers()
+
+
+def test_a_storage_container_fetches_into_the_folder_it_is_given(
+    image: str, tmp_path: Path
+) -> None:
+    engine = find_engine(
+        {**os.environ, "SALVER_CONTAINER_FLAGS": " ".join([*FLAGS, "--", *run_flags()])}
+    )
+    python = str(Path(sys.base_prefix) / "bin" / "python3")
+    code = "import sys,os; open(sys.argv[2]+'/m','w').write(sys.argv[1]+os.environ['MINE'])"
+    env = {"MINE": "!"}
+    program = Program((python, "-c", code), dict(os.environ), "", engine, image, env)
+    transfer = Transfer("own://a", 60.0, time.monotonic)
+    folder = ProgramSource(program, "own://a").collect(Listing((), ""), tmp_path, transfer)
+    assert (folder / "m").read_text() == "own://a!"
+    assert "salver-fetch" not in containers()

@@ -21,9 +21,9 @@ from salver.backends.processes.arguments import process_args, process_env
 from salver.backends.processes.output import OutputLog
 from salver.backends.processes.process import Launch
 from salver.backends.processes.service import ProcessOptions, ProcessService
-from salver.backends.remote.http_client import Request
 from salver.backends.remote.model import RemoteModel, RemoteOptions
-from salver.errors import ErrorKind, LoadFailed
+from salver.engine.ports import ForwardedRequest
+from salver.errors import DeadlineExceeded, ErrorKind, LoadFailed, QueueFull, Unavailable
 from salver.protocol.frame import ContentCoding
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.metrics import ModelMetrics
@@ -216,12 +216,74 @@ def test_any_path_is_forwarded_and_streams() -> None:
     async def scenario() -> None:
         async with service() as served:
             await served.start()
-            async with served.remote.forward(Request("GET", "/do/stream")) as answer:
+            async with served.remote.forward(ForwardedRequest("GET", "/do/stream")) as answer:
                 parts = [part async for part in answer.chunks()]
             assert (answer.status, b"".join(parts)) == (200, b"onetwo")
             assert len(parts) > 1
-            async with served.remote.forward(Request("GET", "/nowhere")) as answer:
+            async with served.remote.forward(ForwardedRequest("GET", "/nowhere")) as answer:
                 assert answer.status == 404
+
+    asyncio.run(scenario())
+
+
+def test_a_forwarded_request_starts_a_process_and_is_seen_by_the_autoscaler() -> None:
+    async def scenario() -> None:
+        async with service(replicas=0) as served:
+            await served.start()
+            asked = asyncio.create_task(fetch(served, "/nowhere"))
+            await wait_until(lambda: served.remote.queued == 1)
+            assert await asked == 404
+            assert (served.remote.queued, served.remote.in_flight) == (0, 0)
+            assert served.remote.metrics.requests.value == 1
+
+    asyncio.run(scenario())
+
+
+async def fetch(served: ProcessService, path: str) -> int:
+    async with served.forward(ForwardedRequest("GET", path)) as answer:
+        return answer.status
+
+
+def test_forwarded_requests_have_the_queue_s_bound_and_the_time_limit() -> None:
+    async def scenario() -> None:
+        async with service(concurrency=1, max_queued=1, request_timeout_s=0.5) as served:
+            await served.start()
+            busy = RecordingCall(b"slow")
+            served.submit(busy)
+            await wait_until(lambda: served.remote.in_flight == 1)
+            waiting = asyncio.create_task(fetch(served, "/a"))
+            await wait_until(lambda: served.remote.queued == 1)
+            with pytest.raises(QueueFull):
+                await fetch(served, "/b")
+            with pytest.raises(DeadlineExceeded):
+                await waiting
+            assert served.remote.queued == 0
+            busy.is_abandoned = True
+
+    asyncio.run(scenario())
+
+
+def test_a_request_waiting_to_be_forwarded_is_refused_when_its_service_ends() -> None:
+    async def scenario() -> None:
+        async with service(concurrency=1) as served:
+            await served.start()
+            served.submit(RecordingCall(b"slow"))
+            await wait_until(lambda: served.remote.in_flight == 1)
+            waiting = asyncio.create_task(fetch(served, "/a"))
+            await wait_until(lambda: served.remote.queued == 1)
+            await served.close()
+            with pytest.raises(Unavailable, match="is being stopped"):
+                await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_forwarded_request_outlives_a_process_that_has_just_died() -> None:
+    async def scenario() -> None:
+        async with service() as served:
+            await served.start()
+            await ask(served, b"die")
+            assert await fetch(served, "/nowhere") == 404
 
     asyncio.run(scenario())
 

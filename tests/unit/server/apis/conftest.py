@@ -15,11 +15,13 @@ from starlette.applications import Starlette
 
 from salver.backends.state.sqlite import SqliteResourceStore
 from salver.control.resources import JsonObject
-from salver.errors import ManifestError, ResourceNotFound
+from salver.errors import ResourceNotFound
 from salver.server.apis.ports import Clock
 from salver.server.apis.routes import build_api_routes
 from salver.server.apis.watching import WatchCounters
 from salver.spec.kinds import KSERVE, RESOURCE_TYPES
+from salver.spec.problems import Problem, manifest_error
+from salver.telemetry.registry import Registry
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
@@ -32,9 +34,13 @@ class FakeAdmission:
         if obj["kind"] != "InferenceService":
             return obj, ()
         predictor = (obj.get("spec") or {}).get("predictor") or {}
-        problems = [f"spec.predictor.{name}: is bad" for name in predictor if "bad" in name]
+        problems = [
+            Problem("", 0, 0, f"spec.predictor.{name}", "is bad")
+            for name in predictor
+            if "bad" in name
+        ]
         if problems:
-            raise ManifestError(problems)
+            raise manifest_error(problems)
         warnings = [f'"{name}" is odd' for name in predictor if "odd" in name]
         return {**obj, "apiVersion": f"{KSERVE}/v1beta1"}, warnings
 
@@ -54,7 +60,7 @@ class Api:
 
     def __init__(self, store: SqliteResourceStore) -> None:
         self.store = store
-        self.counters = WatchCounters()
+        self.counters = WatchCounters(Registry())
         self.hooks: dict[str, Any] = {}
         self.now = NOW
 

@@ -118,7 +118,7 @@ def test_present_objects_come_first_and_then_changes(api: Any) -> None:
                 ("MODIFIED", "a"),
                 ("DELETED", "a"),
             ]
-        assert api.counters.open == 0
+        assert api.counters.open.value == 0
 
     scenario(steps)
 
@@ -180,7 +180,7 @@ def test_a_watcher_that_falls_behind_is_told_to_list_again(
             assert seen[-1]["type"] == "ERROR"
             assert seen[-1]["object"]["code"] == 410
             assert "fell 3 changes behind" in seen[-1]["object"]["message"]
-        assert api.counters.overflows == 1
+        assert api.counters.overflows.value == 1
 
     scenario(steps)
 
@@ -245,7 +245,8 @@ def test_the_end_of_the_initial_objects_is_marked_if_asked(api: Any) -> None:
 
     async def steps() -> None:
         async with Watcher(api, query + "&resourceVersion=1&allowWatchBookmarks=1") as watcher:
-            added, bookmark = await watcher.lines()
+            (added,) = await watcher.lines()
+            (bookmark,) = await watcher.lines()
             assert added["type"] == "ADDED"
             assert bookmark["type"] == "BOOKMARK"
             metadata = bookmark["object"]["metadata"]

@@ -159,7 +159,7 @@ def test_a_tabular_model_takes_its_matrix_or_its_columns() -> None:
 
 def test_a_model_too_large_for_an_example_has_none() -> None:
     image = ModelMetadata("onnx", (TensorMetadata("x", "FP32", (-1, 3, 224, 224)),), ())
-    api = openapi_document([FakeModel("image", metadata=image)], [])
+    api = openapi_document([("image", image)], [])
     operation = api["paths"]["/v2/models/image/infer"]["post"]
     assert "example" not in operation["requestBody"]["content"]["application/json"]
 

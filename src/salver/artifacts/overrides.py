@@ -1,0 +1,28 @@
+"""What a settings file beside a model says of how it is served. A value only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from salver.inference.metadata import TensorMetadata
+
+
+class ModelOverrides(msgspec.Struct, frozen=True):
+    """Empty and 0 stand for what the model, or the server, has anyway.
+
+    `inputs` and `outputs` replace what the model says of itself, `parameters` are arguments of
+    its runtime. Times in seconds.
+    """
+
+    platform: str = ""
+    inputs: tuple[TensorMetadata, ...] = ()
+    outputs: tuple[TensorMetadata, ...] = ()
+    parameters: dict[str, Any] = {}
+    max_batch_rows: int = 0
+    max_batch_delay_s: float = 0.0
+    workers: int = 0
+
+
+NO_OVERRIDES = ModelOverrides()

@@ -1,0 +1,123 @@
+"""A revision in workers of our own: the model that its artifact holds, its environment, its load.
+
+Fetches nothing: it is told where the artifact lies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from salver.artifacts.layout import ModelTarget, discover
+from salver.backends.local.catalog import LocalCatalog
+from salver.backends.local.model import LocalModel
+from salver.backends.local.model_environments import Suited
+from salver.backends.local.options import ModelOptions, first_scale, load_order, tailored
+from salver.backends.local.pooled import Prepared
+from salver.control.ports import Phase, Report, RevisionOrder
+from salver.engine.instance_batcher import instance_limits
+from salver.errors import LoadFailed
+from salver.graph.plan import ComponentPlan, ModelRunner
+
+
+class OwnWorkers:
+    """Brings up models in the catalog's workers."""
+
+    def __init__(self, catalog: LocalCatalog, defaults: ModelOptions) -> None:
+        self._catalog = catalog
+        self._defaults = defaults
+
+    async def bring_up(
+        self, order: RevisionOrder, runner: ModelRunner, path: Path, url: str, report: Report
+    ) -> LocalModel:
+        """The model, loaded and ready. `url` is the predictor's. Raises `ArtifactError`."""
+        report(Phase.LOADING, f"reading {path}")
+        target = await asyncio.to_thread(target_of, order.service, path, runner)
+        suited = await self._suited(target, runner, report)
+        options = tailored(
+            model_options(self._defaults, order.plan, runner),
+            msgspec.structs.replace(target.overrides, workers=0),
+        )
+        name, version = self.label(order)
+        load = msgspec.structs.replace(
+            load_order(target, options, suited.caveat),
+            name=order.service,
+            version=str(order.number),
+            predictor_url=url,
+        )
+        environment = suited.environment
+        model = self._catalog.add_model(
+            name,
+            version,
+            environment,
+            options,
+            label=order.service,
+            log=(order.namespace, order.name),
+        )
+        report(Phase.LOADING, "loading")
+        try:
+            await model.load(load, environment)
+        except BaseException:
+            await self._catalog.remove_model(name, version)
+            raise
+        return model
+
+    async def bring_down(self, model: LocalModel) -> None:
+        """Ends it once its requests are answered."""
+        await self._catalog.remove_model(model.name, model.version)
+
+    async def prepare(
+        self, name: str, plan: ComponentPlan, runner: ModelRunner, path: Path, report: Report
+    ) -> Prepared:
+        """What a worker is told that is to load the artifact, its environment made."""
+        target = await asyncio.to_thread(target_of, name, path, runner)
+        suited = await self._suited(target, runner, report)
+        options = model_options(self._defaults, plan, runner)
+        return load_order(target, options, suited.caveat), suited.environment
+
+    def label(self, order: RevisionOrder) -> tuple[str, str]:
+        """What metrics call the revision: the service, if no other model is called that."""
+        version = str(order.number)
+        name = order.service
+        if order.component != "predictor":
+            name = f"{name}-{order.component}"
+        if order.namespace != "default":
+            name = f"{order.namespace}/{name}"
+        if self._catalog.is_taken(name, version):
+            name = f"{order.namespace}/{order.name}"
+        return name, version
+
+    async def _suited(self, target: ModelTarget, runner: ModelRunner, report: Report) -> Suited:
+        return await self._catalog.suiting.suited(
+            target,
+            runtime_version=runner.runtime_version,
+            declared=runner.requirements,
+            on_progress=lambda text: report(Phase.BUILDING, text),
+        )
+
+
+def model_options(defaults: ModelOptions, plan: ComponentPlan, runner: ModelRunner) -> ModelOptions:
+    """The server's defaults with what the plan says."""
+    limits = instance_limits(plan.batching) if plan.batching is not None else None
+    return msgspec.structs.replace(
+        defaults,
+        replicas=first_scale(plan.scaling),
+        concurrency=plan.scaling.container_concurrency,
+        max_batch_rows=limits.max_rows if limits else defaults.max_batch_rows,
+        timeout_s=plan.timeout_s or (limits.timeout_s if limits else 0.0),
+        env=runner.env,
+    )
+
+
+def target_of(name: str, path: Path, runner: ModelRunner) -> ModelTarget:
+    """The model that an artifact holds: the newest, if it has versions.
+
+    Raises `ArtifactError`.
+    """
+    text = f"{path}:{runner.attribute}" if runner.attribute else str(path)
+    found = discover(text, name, runner.runtime)
+    if not found:
+        raise LoadFailed(f"{path} holds no model")
+    return found[-1]
