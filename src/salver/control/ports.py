@@ -32,13 +32,17 @@ Report = Callable[[Phase, str], None]
 
 
 class RevisionOrder(msgspec.Struct, frozen=True):
-    """One revision that is to run: whose it is, and its plan."""
+    """One revision that is to run: whose it is, and its plan.
+
+    `is_proven`: it has served before, so that it may wait for its first request with no replica.
+    """
 
     name: str
     namespace: str
     service: str
     number: int
     plan: ComponentPlan
+    is_proven: bool = False
 
     @property
     def component(self) -> Component:

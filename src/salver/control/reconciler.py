@@ -295,7 +295,14 @@ class Reconciler:
         for record in records:
             if record.name in served or record.name in decision.to_load:
                 self._machine.start(
-                    RevisionOrder(record.name, namespace, desire.name, record.number, record.plan)
+                    RevisionOrder(
+                        record.name,
+                        namespace,
+                        desire.name,
+                        record.number,
+                        record.plan,
+                        is_proven=record.name in served,
+                    )
                 )
         is_resuming = any(
             record.name in served

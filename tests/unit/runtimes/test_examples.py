@@ -22,14 +22,11 @@ def test_the_folder_of_examples_is_a_folder_of_models() -> None:
         ("iris", "sklearn"),
         ("iris-scaled", "sklearn"),
         ("my_model", "python"),
-        ("sums", "python"),
     ]
 
 
 def test_the_examples_know_their_irises() -> None:
     for target in discover(str(EXAMPLES)):
-        if target.name == "sums":
-            continue
         source = ModelSource(
             name=target.name, path=target.path, runtime=target.runtime, attribute=target.attribute
         )

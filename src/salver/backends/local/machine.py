@@ -259,6 +259,9 @@ class LocalMachine:
             return
         label = f"{key[0]}/{key[1]}"
         policy = revision.order.plan.scaling
+        if policy.initial_scale == 0 and policy.min_replicas == 0:
+            # It has proved itself; now it waits for requests.
+            model.scale(0)
         self._autoscaler.watch(label, policy, scaled(model, policy), self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

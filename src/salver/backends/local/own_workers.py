@@ -56,6 +56,9 @@ class OwnWorkers:
             label=order.service,
             log=(order.namespace, order.name),
         )
+        if order.is_proven and not order.plan.scaling.min_replicas:
+            model.stand_by(load, environment)
+            return model
         report(Phase.LOADING, "loading")
         try:
             await model.load(load, environment)

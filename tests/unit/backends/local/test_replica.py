@@ -35,7 +35,7 @@ async def start_and_retire() -> None:
     replica = LocalReplica(cast(Any, Owner()), ORDER, cast(Any, NoForks()), time.monotonic)
     start = asyncio.get_running_loop().create_task(replica.start())
     await asyncio.sleep(0)
-    replica.finish()
+    replica.retire()
     await start
     await asyncio.sleep(0.01)
 
