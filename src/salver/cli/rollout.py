@@ -106,6 +106,13 @@ def _status(target: Target, arguments: argparse.Namespace, session: Session) -> 
             if obj is None:
                 raise CommandFailed(f"{name} is not there; check its name and -n")
             problem = failure_of(obj)
+            if (obj["metadata"].get("annotations") or {}).get(PAUSED) == "true":
+                lines.clear()
+                session.say(
+                    f"{name} is paused, its traffic stays{_split(obj)}; go on with: "
+                    f"salver rollout resume {target.name}"
+                )
+                return 0
             if problem or is_rolled_out(obj):
                 lines.clear()
                 if problem:

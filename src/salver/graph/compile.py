@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from salver.graph.allotments import followed_metric, notes_of, threads_of, with_behaviour
 from salver.graph.builtin_runtimes import LOCAL_RUNTIMES
 from salver.graph.plan import (
     BatchPolicy,
@@ -24,7 +25,7 @@ from salver.graph.plan import (
     StickyPolicy,
 )
 from salver.graph.pooled import is_pooled
-from salver.graph.runners import URL, RunnerChooser, model_of
+from salver.graph.runners import URL, RunnerChooser, main_container, model_of
 from salver.graph.scaling import scaling_policy
 from salver.graph.selection import PlanError, Runtime
 from salver.spec.kserve import (
@@ -187,21 +188,25 @@ class _Compiler:
     def _component(
         self, spec: ComponentExtensionSpec, component: Component, runner: Runner
     ) -> ComponentPlan:
+        metric, target = followed_metric(spec.auto_scaling)
         policy, problems, notes = scaling_policy(
             self._annotations(spec),
             spec.min_replicas,
             spec.max_replicas,
-            spec.scale_target,
-            spec.scale_metric,
+            spec.scale_target if metric is None else target,
+            spec.scale_metric or metric,
             spec.container_concurrency,
         )
         if problems:
             raise PlanError("InvalidPredictorSpec", "; ".join(problems))
-        self.notes += notes
+        model = model_of(spec) if isinstance(spec, PredictorSpec) else None
+        container = model or main_container(spec.containers)
+        self.notes += [*notes, *notes_of(f"spec.{component}", spec, container)]
         return ComponentPlan(
             component,
             runner,
-            scaling=policy,
+            scaling=with_behaviour(policy, spec.auto_scaling),
+            threads=threads_of(container),
             batching=_batching(spec.batcher),
             logging=_logging(spec.logger, self._annotations(spec)),
             timeout_s=float(spec.timeout or 0),

@@ -157,6 +157,8 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     batching: BatchPolicy | None = None
     logging: LogPolicy | None = None
     timeout_s: float = 0.0
+    threads: int = 0
+    """For one prediction; 0: the server's default."""
     labels: tuple[tuple[str, str], ...] = ()
 
     @property

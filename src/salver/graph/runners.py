@@ -75,7 +75,7 @@ class RunnerChooser:
             ),
             self._runtimes,
         )
-        container = _main_container(runtime.spec.containers)
+        container = main_container(runtime.spec.containers)
         local = self._local_runtime(runtime, container, model.model_format.name)
         if local is None:
             assert container is not None
@@ -131,7 +131,7 @@ class RunnerChooser:
 
     def of_container(self, spec: ComponentExtensionSpec, component: Component) -> Runner:
         """The runner of the component's main container. Raises `PlanError`."""
-        container = _main_container(spec.containers)
+        container = main_container(spec.containers)
         assert container is not None, "the caller has seen that there is one"
         environment = dict(_env(container))
         uri = environment.get("STORAGE_URI", "")
@@ -218,7 +218,7 @@ class RunnerChooser:
         path, colon, attribute = value.rpartition(":")
         if not colon or not attribute.isidentifier():
             path, attribute = value, ""
-        container = _main_container(spec.containers)
+        container = main_container(spec.containers)
         return ModelRunner(
             uri=path,
             runtime=runtime,
@@ -268,7 +268,8 @@ def _uri_of(model: ModelSpec) -> str:
     return uri
 
 
-def _main_container(containers: Sequence[Container]) -> Container | None:
+def main_container(containers: Sequence[Container]) -> Container | None:
+    """The container that answers requests: `kserve-container`, else the first."""
     for each in containers:
         if each.name == _MAIN_CONTAINER:
             return each

@@ -4,7 +4,17 @@ import shlex
 import msgspec
 import pytest
 
-from salver.cli.banner import ModelFacts, ServerFacts, as_text, curl_line, http_url, log_fields
+from salver.cli.banner import (
+    ModelFacts,
+    PoolFacts,
+    ServerFacts,
+    ServiceFacts,
+    as_text,
+    curl_line,
+    http_url,
+    log_fields,
+    service_fields,
+)
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 
 IRIS = ModelMetadata(
@@ -93,3 +103,41 @@ def test_the_log_line_carries_the_same_facts() -> None:
         {"name": "churn", "version": "1", "runtime": "onnx", "failure": "churn.onnx is truncated"},
     ]
     assert fields["try"] == curl_line(UP)
+
+
+URL = "http://127.0.0.1:8080/serving/default/iris"
+SERVICE = ServiceFacts("iris", "default", True, URL, metadata=IRIS)
+WAITING = ServiceFacts("fraud", "shop", False, why="ModelLoadFailed: no weights")
+
+
+def test_services_are_listed_with_their_address_or_why_they_have_none() -> None:
+    facts = msgspec.structs.replace(UP, models=(), services=(WAITING, SERVICE))
+    assert as_text(facts).splitlines()[1:4] == [
+        "  service     ready  url",
+        "  shop/fraud  no     ModelLoadFailed: no weights",
+        f"  iris        yes    {URL}",
+    ]
+    assert curl_line(facts).startswith(f"curl {URL}/v2/models/iris/infer -d ")
+    assert service_fields(facts)["services"][0]["why"] == "ModelLoadFailed: no weights"
+
+
+def test_many_services_are_cut_short() -> None:
+    facts = msgspec.structs.replace(UP, services=(SERVICE,) * 25)
+    assert "  and 5 more: salver get inferenceservices -A" in as_text(facts)
+
+
+def test_pooled_models_are_counted_and_one_can_be_tried() -> None:
+    pool = PoolFacts(2000, "m-0001", 1 << 30)
+    facts = msgspec.structs.replace(UP, models=(), pool=pool)
+    assert as_text(facts).splitlines()[1] == (
+        "  2,000 models, loaded on the first request, within 1,024 MiB; one of them is m-0001"
+    )
+    assert curl_line(facts) == "curl http://127.0.0.1:8080/v2/models/m-0001"
+
+
+def test_a_server_without_models_says_how_to_declare_some() -> None:
+    text = as_text(msgspec.structs.replace(UP, models=()))
+    assert "    salver apply -f service.yaml" in text
+    assert "Try it" not in text
+    elsewhere = as_text(msgspec.structs.replace(UP, models=(), http_port=9000))
+    assert "salver apply --server http://127.0.0.1:9000 -f service.yaml" in elsewhere

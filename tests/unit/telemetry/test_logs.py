@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from salver.telemetry.logs import (
     ACCESS_LOGGER,
+    Echo,
     JsonFormatter,
     TextFormatter,
     accepted_request_id,
@@ -136,3 +138,32 @@ def test_a_request_id_is_taken_over_only_if_it_is_short_and_printable(
     header: str | None, accepted: bool
 ) -> None:
     assert accepted_request_id(header) == (header if accepted else None)
+
+
+def test_what_models_print_is_copied_as_it_is_or_as_json() -> None:
+    for log_format, expected in (("text", "hello"), ("json", '"event": "hello"')):
+        stream = io.StringIO()
+        echo = Echo(log_format, stream)
+        echo("iris-00001", "hello")
+        echo("iris-00001", '{"ts": "now", "event": "own"}')
+        echo.close(5.0)
+        first, second = stream.getvalue().splitlines()
+        assert expected in first
+        assert second == '{"ts": "now", "event": "own"}'
+
+
+def test_a_stderr_that_nobody_reads_drops_lines_and_holds_nobody_up() -> None:
+    class Stuck(io.StringIO):
+        may_write = threading.Event()
+
+        def write(self, text: str) -> int:
+            self.may_write.wait(10)
+            return len(text)
+
+    stream = Stuck()
+    echo = Echo("text", stream)
+    for _ in range(10_500):
+        echo("flood", "x")
+    assert echo.dropped >= 400
+    stream.may_write.set()
+    echo.close(5.0)

@@ -193,12 +193,13 @@ class LocalCatalog:
             reason = await asyncio.to_thread(_why_no_model, model.order.path if model.order else "")
             raise LoadFailed(f"model '{name}' cannot be loaded again: {reason}")
         await self.load_all(targets)
-        gone = set(self.versions(name)) - {target.version for target in targets}
-        for version in gone:
-            model = self._models.pop((name, version))
+        versions = set(self.versions(name)) - {target.version for target in targets}
+        gone = [self._models.pop((name, version)) for version in versions]
+        # Others answer from now on: one that is being unloaded refuses what comes.
+        self._choose_default(name)
+        for model in gone:
             await model.unload(self._settings.drain_timeout)
             self._forget(model)
-        self._choose_default(name)
 
     async def _load_pooled(
         self, name: str, targets: Sequence[ModelTarget], pool: ModelPool

@@ -103,7 +103,7 @@ class Crew:
         """Ends those at once that are amid a batch or a load."""
         for replica in self.everybody:
             with contextlib.suppress(ProcessLookupError):
-                if replica.batch:
+                if replica.batch and replica.state is not ReplicaState.DEAD:
                     replica.kill(cause)
                 elif replica.pid and not replica.has_loaded:
                     os.kill(replica.pid, signal.SIGKILL)

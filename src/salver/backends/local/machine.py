@@ -259,10 +259,11 @@ class LocalMachine:
             return
         label = f"{key[0]}/{key[1]}"
         policy = revision.order.plan.scaling
+        view = scaled(model, policy)
         if policy.initial_scale == 0 and policy.min_replicas == 0:
             # It has proved itself; now it waits for requests.
-            model.scale(0)
-        self._autoscaler.watch(label, policy, scaled(model, policy), self._clock())
+            view.scale(0)
+        self._autoscaler.watch(label, policy, view, self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -211,7 +211,7 @@ class LocalModel:
         a model in standby wait meanwhile, those to one without are refused. What has begun goes
         on to its end, whether or not somebody waits for it.
         """
-        if self.is_loading:
+        if self._loading is not None:
             raise LoadFailed(f"{self.queue.label} is being loaded already: wait for it to finish")
         old, former = list(self._crew.members), (self.order, self._environment)
         self.order, self._environment = order, environment
@@ -233,15 +233,17 @@ class LocalModel:
         loading: asyncio.Future[None],
     ) -> None:
         has_failed = loading.cancelled() or loading.exception() is not None
-        if self.order is not order or self._readiness.is_leaving:
-            return  # It has been sent away meanwhile, and all of its workers with it.
+        if self._loading is not loading:
+            return  # It was broken off, and its workers have been let go.
+        self._loading = None
         for replica in self._crew.of(order) if has_failed else old:
             self._retire(replica)
-        if has_failed and old:
+        if has_failed and (old or self._is_resting):
             self.order, self._environment = former
-            self._readiness.set(READY, "")
-        elif has_failed and not self._is_resting:
+        elif has_failed:
             self._environment = None
+        if has_failed and old:
+            self._readiness.set(READY, "")
         if old or not has_failed:
             self._settle()
 
@@ -270,10 +272,9 @@ class LocalModel:
 
     def _break_off(self, what: str) -> None:
         """Whoever waits for a load to end does so in vain."""
-        if self._loading is not None and self.is_loading:
-            self._loading.set_exception(
-                LoadFailed(f"{self.queue.label} {what} before it had loaded")
-            )
+        loading, self._loading = self._loading, None
+        if loading is not None and not loading.done():
+            loading.set_exception(LoadFailed(f"{self.queue.label} {what} before it had loaded"))
 
     async def unload(self, timeout_s: float) -> None:
         """Takes no more requests, answers those it has, then ends the workers."""

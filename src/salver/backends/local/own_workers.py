@@ -110,6 +110,7 @@ def model_options(defaults: ModelOptions, plan: ComponentPlan, runner: ModelRunn
         concurrency=plan.scaling.container_concurrency,
         max_batch_rows=limits.max_rows if limits else defaults.max_batch_rows,
         timeout_s=plan.timeout_s or (limits.timeout_s if limits else 0.0),
+        threads=plan.threads or defaults.threads,
         env=runner.env,
     )
 

@@ -11,6 +11,7 @@ from tests.unit.backends.local.stage import OPTIONS, ORDER, AwaitedCall, Stage, 
 
 from salver.backends.local.crew import to_retire
 from salver.backends.local.model import LocalModel
+from salver.engine.chain import SubCall
 from salver.engine.ports import ModelStatus
 from salver.errors import DeadlineExceeded, ErrorKind, LoadFailed, ModelNotReady
 
@@ -322,3 +323,159 @@ async def test_those_that_are_missed_least_retire_first(stage: Stage) -> None:
     assert to_retire(crew.members, 9)[-1] is busy
     assert to_retire(crew.members, -1) == []
     await stage.worker(3)
+
+
+def as_step(parent: AwaitedCall, now_s: float) -> SubCall:
+    return SubCall(parent, 1, 0, b"{}", now_s)
+
+
+@pytest.mark.parametrize(
+    ("own_s", "granted_s", "step_s", "caller_s"),
+    [
+        pytest.param(1.0, 5.0, 3.0, 5.0, id="shorter: the step's alone"),
+        pytest.param(60.0, 5.0, 62.0, 62.0, id="longer: there is time for what comes after it"),
+        pytest.param(60.0, 4.0, 4.0, 4.0, id="the caller's own, shorter than it"),
+        pytest.param(1.0, 4.0, 3.0, 4.0, id="the caller's own, longer than it"),
+        pytest.param(3.0, 4.0, 4.0, 4.0, id="the caller's own ends before it would"),
+    ],
+)
+def test_a_models_time_limit_counts_from_its_own_step(
+    own_s: float, granted_s: float, step_s: float, caller_s: float
+) -> None:
+    @staged
+    async def play(stage: Stage) -> None:
+        model = stage.model(msgspec.structs.replace(OPTIONS, timeout_s=own_s))
+        model.stand_by(ORDER, stage)  # type: ignore[arg-type]
+        parent = AwaitedCall(stage.now_s, granted_s)
+        step = as_step(parent, stage.now_s + 2.0)
+        model.submit(step)
+        assert step.deadline_s == stage.now_s + step_s
+        assert parent.deadline_s == stage.now_s + caller_s
+
+    play()
+
+
+@staged
+async def test_a_worker_that_hangs_on_its_way_out_is_timed_out_and_ended(stage: Stage) -> None:
+    model = await stage.loaded(2)
+    calls = submit(model)
+    await until(lambda: model.queue.in_flight == 1)
+    model.scale(0)
+    stage.now_s += 4.9
+    model.check(stage.now_s)
+    assert not calls[0].outcome.done()
+    stage.now_s += 0.2
+    model.check(stage.now_s)
+    assert (await calls[0].outcome)[0] == ErrorKind.DEADLINE_EXCEEDED  # type: ignore[index]
+    await until(lambda: model.processes == 1)
+    stage.workers[0].end(SIGKILL)
+    await until(lambda: model.is_gone and model.queue.is_empty)
+
+
+@staged
+async def test_a_worker_let_go_while_it_hangs_in_its_load_is_ended_in_the_end(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    model.scale(2)
+    worker = await stage.worker(1)
+    process = await asyncio.create_subprocess_exec("sleep", "60")
+    worker.events.on_forked(process.pid)
+    await worker.receive()
+    model.scale(1)
+    stage.now_s += 9.0
+    model.check(stage.now_s)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(process.wait(), 0.05)
+    stage.now_s += 2.0
+    model.check(stage.now_s)
+    assert await process.wait() == -SIGKILL
+    worker.end(SIGKILL)
+    model.check(stage.now_s)
+    assert model.processes == 1
+
+
+@staged
+async def test_unloading_refuses_new_calls_and_answers_those_there_are(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    calls = submit(model)
+    await until(lambda: model.queue.in_flight == 1)
+    calls += submit(model)
+    unloading = asyncio.ensure_future(model.unload(5.0))
+    await until(lambda: model.status.state == "UNLOADING")
+    late = submit(model)
+    assert (await late[0].outcome)[0] == ErrorKind.MODEL_NOT_READY  # type: ignore[index]
+    # The worker dies of it; another one answers all the same.
+    await stage.workers[0].receive()
+    stage.workers[0].end(SIGKILL)
+    worker = await stage.worker(1)
+    await worker.load()
+    assert [await worker.answer(), await worker.answer()] == [1, 1]
+    await unloading
+    assert await answers(calls) == [b"ok", b"ok"]
+    assert model.status == ModelStatus("iris", "1", "UNAVAILABLE", "unloaded")
+
+
+@staged
+async def test_what_is_not_done_when_a_model_is_unloaded_is_refused_and_ended(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    calls = submit(model, 2)
+    await until(lambda: model.queue.in_flight == 2)
+    await model.unload(0.0)
+    model.close()  # Nobody checks on it any more.
+    for outcome in await answers(calls):
+        assert outcome[0] == ErrorKind.MODEL_NOT_READY  # type: ignore[index]
+    assert model.queue.is_empty
+
+
+@staged
+async def test_a_load_goes_on_though_whoever_asked_for_it_has_left(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    newer = msgspec.structs.replace(ORDER, path="/models/iris-2.joblib")
+    loading = asyncio.ensure_future(model.load(newer, stage))  # type: ignore[arg-type]
+    worker = await stage.worker(1)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert model.is_loading
+    await worker.load()
+    await stage.workers[0].wait_closed()
+    assert (model.replicas, model.order, model.is_loading) == (1, newer, False)
+
+
+@staged
+async def test_a_load_that_fails_after_everybody_has_left_leaves_the_old_one(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    newer = msgspec.structs.replace(ORDER, path="/models/iris-2.joblib")
+    loading = asyncio.ensure_future(model.load(newer, stage))  # type: ignore[arg-type]
+    worker = await stage.worker(1)
+    loading.cancel()
+    await worker.fail_load("no weights")
+    await until(lambda: model.order is ORDER)
+    assert (model.replicas, model.is_ready) == (1, True)
+
+
+@staged
+async def test_a_model_unloaded_amid_a_reload_stays_unloaded(stage: Stage) -> None:
+    model = await stage.loaded(1)
+    newer = msgspec.structs.replace(ORDER, path="/models/iris-2.joblib")
+    loading = asyncio.ensure_future(model.load(newer, stage))  # type: ignore[arg-type]
+    await stage.worker(1)
+    await model.unload(0.0)
+    with pytest.raises(LoadFailed, match="was unloaded before it had loaded"):
+        await loading
+    assert (model.status.reason, model.replicas, model.is_wanted) == ("unloaded", 0, False)
+
+
+@staged
+async def test_a_model_sent_into_standby_amid_a_load_tells_who_waits_for_it(stage: Stage) -> None:
+    model = stage.model()
+    loading = asyncio.ensure_future(model.load(ORDER, stage))  # type: ignore[arg-type]
+    await stage.worker(0)
+    model.stand_by(ORDER, stage)  # type: ignore[arg-type]
+    with pytest.raises(LoadFailed, match="sent into standby before it had loaded"):
+        await loading
+    assert (model.status.reason, model.replicas) == ("standby", 0)
+    calls = submit(model)
+    worker = await stage.worker(1)
+    await worker.load()
+    await worker.answer()
+    assert await answers(calls) == [b"ok"]

@@ -403,3 +403,124 @@ async def test_a_call_after_that_loads_it_anew(host: Host) -> None:
     assert await answer == b"ok"
     with pytest.raises(ModelNotReady):
         await waiting
+
+
+@pooled(100)
+async def test_a_model_that_never_fits_beside_those_that_stay_holds_nobody_up(host: Host) -> None:
+    kept = host.pool.register("kept", "1", "/models/60", CopyLimits(min_copies=1))
+    await until(lambda: kept.size_bytes == 60)
+    large, small = (host.pool.register(f"m{size}", "1", f"/models/{size}") for size in (50, 20))
+    large.size_bytes, small.size_bytes = 50, 20
+    outcomes = await asyncio.gather(host.ask(large), host.ask(small))
+    assert outcomes[1] == b"ok"
+    kind, message = outcomes[0]  # type: ignore[misc]
+    assert kind == ErrorKind.MODEL_NOT_READY
+    assert "kept/1 is at its minimum of copies" in message
+
+
+@pooled(100)
+async def test_a_guess_leaves_a_model_its_chance_beside_those_that_stay(host: Host) -> None:
+    kept = host.pool.register("kept", "1", "/models/60", CopyLimits(min_copies=1))
+    await until(lambda: kept.size_bytes == 60)
+    assert await host.ask(host.pool.register("new", "1", "/models/20")) == b"ok"
+
+
+@pooled(100)
+async def test_a_minimum_of_copies_is_tried_again_when_it_could_not_be_loaded(host: Host) -> None:
+    record = host.pool.register("kept", "1", "/models/broken", CopyLimits(min_copies=1))
+    await until(lambda: record.local is not None and record.local.failure != "")
+    record.source = "/models/10"
+    assert record.local is not None
+    # The hold-off is a second; what comes after it needs no clock.
+    await until(lambda: record.key not in host.pool._loading)
+    record.local._is_holding_off = False
+    record.local._rest()
+    host.check()
+    await until(lambda: record.local is not None and record.local.ready_replicas == 1)
+
+
+@pooled(100)
+async def test_calls_that_wait_for_a_model_are_told_at_once_that_it_is_unloaded(host: Host) -> None:
+    first = host.pool.register("first", "1", "/models/slow")
+    waiting = host.pool.register("waiting", "1", "/models/slow")
+    first.size_bytes = waiting.size_bytes = 10
+    calls = [asyncio.ensure_future(host.ask(record)) for record in (first, waiting)]
+    await until(lambda: len(host.stage.loads) == 2)
+    await host.pool.unload("waiting")
+    assert (await calls[1])[0] == ErrorKind.MODEL_NOT_READY  # type: ignore[comparison-overlap]
+    host.stage.release.set()
+    assert await calls[0] == b"ok"
+
+
+@pooled(100)
+async def test_two_may_unload_or_forget_a_model_at_once(host: Host) -> None:
+    record = host.register(1)[0]
+    assert await host.ask(record) == b"ok"
+    await asyncio.gather(host.pool.unload("m0"), host.pool.unload("m0"))
+    assert record.status.reason == "unloaded"
+    await host.pool.load("m0")
+    await asyncio.gather(host.pool.unregister("m0"), host.pool.unregister("m0"))
+    assert "m0" not in host.pool
+    assert host.running == []
+
+
+@pooled(100)
+async def test_a_model_registered_again_while_its_last_calls_end_stays(host: Host) -> None:
+    record = host.register(1)[0]
+    assert await host.ask(record) == b"ok"
+    assert record.local is not None
+    queue = record.local.queue
+    queue._in_flight += 1  # As while a batch takes its time.
+    forgetting = asyncio.ensure_future(host.pool.unregister("m0"))
+    await asyncio.sleep(0)
+    assert host.pool.register("m0", "1", "/models/20") is record
+    queue._in_flight -= 1
+    await forgetting
+    assert await host.ask(record) == b"ok"
+    await until(lambda: record.size_bytes == 20)
+
+
+@pooled(32)
+async def test_a_model_that_is_loaded_again_is_not_evicted_meanwhile(host: Host) -> None:
+    record, other = host.register(2, "/models/20")
+    record.size_bytes = other.size_bytes = 20
+    assert await host.ask(record) == b"ok"
+    fetched = asyncio.Event()
+
+    async def fetch() -> Prepared:
+        await fetched.wait()
+        return msgspec.structs.replace(ORDER, name="m0", path="/models/20"), host.stage  # type: ignore[return-value]
+
+    record.source = fetch
+    loading = asyncio.ensure_future(host.pool.load("m0"))
+    await asyncio.sleep(0)
+    asking = asyncio.ensure_future(host.ask(other))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert host.loaded == ["m0"]
+    with pytest.raises(LoadFailed, match="being loaded already"):
+        await host.pool.load("m0")
+    fetched.set()
+    await loading
+    assert await asking == b"ok"
+    assert host.loaded == ["m1"]
+
+
+@pooled(100)
+async def test_a_model_unloaded_while_it_is_fetched_anew_starts_nothing(host: Host) -> None:
+    record = host.register(1)[0]
+    assert await host.ask(record) == b"ok"
+    fetched = asyncio.Event()
+
+    async def fetch() -> Prepared:
+        await fetched.wait()
+        return ORDER, host.stage  # type: ignore[return-value]
+
+    record.source = fetch
+    loading = asyncio.ensure_future(host.pool.load("m0"))
+    await asyncio.sleep(0)
+    await host.pool.unload("m0")
+    fetched.set()
+    with pytest.raises(LoadFailed, match="was unloaded before it had loaded"):
+        await loading
+    assert (len(host.stage.workers), host.running) == (1, [])
