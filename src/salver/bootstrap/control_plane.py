@@ -195,6 +195,7 @@ class ControlPlane:
             loop.create_task(self._reconciler.run()),
             loop.create_task(self._pool_reconciler.run()),
             loop.create_task(self._machine.run()),
+            loop.create_task(events.run()),
             loop.create_task(self._collect_environments()),
         ]
 

@@ -70,8 +70,6 @@ def test_volumes_and_fields_of_the_pod_are_told_of() -> None:
         volumes=[{"name": "data", "emptyDir": {}}],
         scaleMetric="cpu",
         scaleMetricType="AverageValue",
-    ).spec.predictor
-    model = service(
         model={
             "modelFormat": {"name": "sklearn"},
             "storageUri": "gs://a/b",

@@ -370,3 +370,12 @@ def test_a_wrong_width_is_the_callers_fault(tmp_path: Path) -> None:
     model = load(tmp_path / "iris.joblib", "sklearn")
     with pytest.raises(InvalidInput):
         model.predict(InferRequest(matrix([[1.0, 2.0]]).inputs))
+
+
+def test_trees_saved_by_skops_are_read(tmp_path: Path) -> None:
+    skops = pytest.importorskip("skops.io")
+    rows, classes = models.iris()
+    forest = RandomForestClassifier(5, random_state=0).fit(rows, classes)
+    path = tmp_path / "forest.skops"
+    skops.dump(forest, path)
+    assert (only(load(path, "sklearn").predict(matrix(rows))) == forest.predict(rows)).all()
