@@ -1,7 +1,7 @@
-"""Runs in the `kserve` environment: KServeClient and the `kubernetes` client on the admin API.
+"""Runs in the `kserve` environment: KServeClient and the `kubernetes` client on a real server.
 
-Reads `{"url": ...}` from stdin, prints what the clients got as JSON. No cluster configuration
-but the one made here is read.
+Reads `{"url": ..., "models": [...]}` from stdin, the URIs of two models, and prints what the
+clients got as JSON. No cluster configuration but the one made here is read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import time
+import urllib.request
 from typing import Any
 
 from kserve import (
@@ -37,10 +38,8 @@ def config_for(url: str) -> dict[str, Any]:
     }
 
 
-def service(name: str) -> V1beta1InferenceService:
-    model = V1beta1ModelSpec(
-        model_format=V1beta1ModelFormat(name="sklearn"), storage_uri="gs://models/iris"
-    )
+def service(name: str, uri: str) -> V1beta1InferenceService:
+    model = V1beta1ModelSpec(model_format=V1beta1ModelFormat(name="sklearn"), storage_uri=uri)
     return V1beta1InferenceService(
         api_version=f"{GROUP}/{VERSION}",
         kind="InferenceService",
@@ -49,33 +48,45 @@ def service(name: str) -> V1beta1InferenceService:
     )
 
 
-def make_ready(name: str) -> None:
-    """What the control plane would do."""
-    status = {
-        "url": "http://iris.example.com",
-        "observedGeneration": 1,
-        "conditions": [{"type": "Ready", "status": "True"}],
-    }
-    client.CustomObjectsApi().patch_namespaced_custom_object_status(
-        GROUP, VERSION, NAMESPACE, PLURAL, name, {"status": status}
+def predicted(url: str) -> Any:
+    """What the service answers there."""
+    body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]]}).encode()
+    request = urllib.request.Request(
+        f"{url}/v1/models/iris:predict", body, {"content-type": "application/json"}
     )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["predictions"]
 
 
-def with_kserve(url: str) -> dict[str, Any]:
+def wait_rolled_out(kserve: KServeClient, revision: str) -> dict[str, Any]:
+    """The service once that revision has all of its requests."""
+    deadline_s = time.monotonic() + 60
+    while True:
+        found: dict[str, Any] = kserve.get("iris", namespace=NAMESPACE)
+        predictor = found["status"]["components"]["predictor"]
+        if predictor["latestRolledoutRevision"] == revision:
+            return found
+        if time.monotonic() > deadline_s:
+            raise SystemExit(f"{revision} is not rolled out: {found['status']}")
+        time.sleep(0.1)
+
+
+def with_kserve(url: str, models: list[str]) -> dict[str, Any]:
     kserve = KServeClient(config_dict=config_for(url), persist_config=False)
-    got: dict[str, Any] = {"created": kserve.create(service("iris"))}
+    got: dict[str, Any] = {"created": kserve.create(service("iris", models[0]))}
     got["ready before"] = kserve.is_isvc_ready("iris", namespace=NAMESPACE)
-    threading.Timer(0.5, make_ready, ("iris",)).start()
-    begin_s = time.monotonic()
-    kserve.wait_isvc_ready("iris", namespace=NAMESPACE, polling_interval=0.2, timeout_seconds=20)
-    got["waited"] = time.monotonic() - begin_s
-    kserve.wait_isvc_ready("iris", namespace=NAMESPACE, watch=True, timeout_seconds=20)
-    changed = service("iris")
-    changed.spec.predictor.min_replicas = 3
+    kserve.wait_isvc_ready("iris", namespace=NAMESPACE, polling_interval=0.2, timeout_seconds=60)
+    kserve.wait_isvc_ready("iris", namespace=NAMESPACE, watch=True, timeout_seconds=60)
+    got["first"] = kserve.get("iris", namespace=NAMESPACE)
+    got["first answers"] = predicted(got["first"]["status"]["url"])
+    changed = service("iris", models[1])
     got["patched"] = kserve.patch("iris", changed, namespace=NAMESPACE)
-    changed.spec.predictor.min_replicas = 4
-    got["replaced"] = kserve.replace("iris", changed, namespace=NAMESPACE)
-    got["got"] = kserve.get("iris", namespace=NAMESPACE)
+    got["second"] = wait_rolled_out(kserve, "iris-predictor-00002")
+    got["second answers"] = predicted(got["second"]["status"]["url"])
+    back = service("iris", models[0])
+    got["replaced"] = kserve.replace("iris", back, namespace=NAMESPACE)
+    wait_rolled_out(kserve, "iris-predictor-00001")
+    got["third answers"] = predicted(got["second"]["status"]["url"])
     got["deleted"] = kserve.delete("iris", namespace=NAMESPACE)
     try:
         kserve.get("iris", namespace=NAMESPACE)
@@ -84,7 +95,7 @@ def with_kserve(url: str) -> dict[str, Any]:
     return got
 
 
-def with_kubernetes() -> dict[str, Any]:
+def with_kubernetes(uri: str) -> dict[str, Any]:
     api = client.CustomObjectsApi()
     where = (GROUP, VERSION, NAMESPACE, PLURAL)
     seen: list[str] = []
@@ -98,14 +109,16 @@ def with_kubernetes() -> dict[str, Any]:
         for event in stream.stream(
             api.list_namespaced_custom_object, *where, resource_version=version, timeout_seconds=20
         ):
-            seen.append(f"{event['type']} {event['object']['metadata']['name']}")
+            line = f"{event['type']} {event['object']['metadata']['name']}"
+            if line not in seen:
+                seen.append(line)
             if event["type"] == "DELETED":
                 stream.stop()
 
     follower = threading.Thread(target=follow)
     follower.start()
     begun.wait(10)
-    body = client.ApiClient().sanitize_for_serialization(service("rose"))
+    body = client.ApiClient().sanitize_for_serialization(service("rose", uri))
     api.create_namespaced_custom_object(*where, body)
     api.patch_namespaced_custom_object(*where, "rose", {"metadata": {"labels": {"a": "b"}}})
     selected = api.list_namespaced_custom_object(*where, label_selector="a=b")
@@ -126,8 +139,8 @@ def with_kubernetes() -> dict[str, Any]:
 
 def main() -> None:
     order = json.load(sys.stdin)
-    got = with_kserve(order["url"])
-    got["kubernetes"] = with_kubernetes()
+    got = with_kserve(order["url"], order["models"])
+    got["kubernetes"] = with_kubernetes(order["models"][0])
     # The SDK prints its own tables while it watches: the answer is the last line.
     print()
     json.dump(got, sys.stdout, default=str)

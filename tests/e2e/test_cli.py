@@ -217,6 +217,10 @@ def test_a_service_lives_on_a_real_server(tmp_path: Path) -> None:
         everything = "jsonpath={.status.components.predictor.traffic[0].percent}=100"
         salver("wait", "isvc/iris", f"--for={everything}", "--timeout=20s")
         assert "100%" in salver("rollout", "history", "iris").splitlines()[2]
+        # The file still says 20% to the second model, which is a revision already.
+        salver("apply", "-f", "isvc.yaml")
+        shared = "jsonpath={.status.components.predictor.traffic[0].percent}=20"
+        salver("wait", "isvc/iris", f"--for={shared}", "--timeout=20s")
         salver("rollout", "promote", "iris")
         salver("rollout", "status", "iris", "--timeout=20s")
         revision = "jsonpath={.status.components.predictor.latestRolledoutRevision}"

@@ -1,4 +1,4 @@
-"""The `kserve` SDK's KServeClient, and the `kubernetes` client below it, on the admin API."""
+"""The `kserve` SDK's KServeClient, and the `kubernetes` client below it, on a real server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.api_server import serving_api
+from tests.e2e.declared import Flowers
+from tests.e2e.server import serving
 from tests.e2e.test_clients_kserve import ROOT, make_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
 
+MODELS = [f"gs://kfserving-examples/models/sklearn/1.0/{name}" for name in ("model", "model-2")]
 SCRIPT = Path(__file__).with_name("kserve_control.py")
 
 
@@ -26,13 +28,15 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with (folder.parent / "kserve.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = make_environment(folder)
-    with serving_api(tmp_path_factory.mktemp("api")) as url:
+    place = tmp_path_factory.mktemp("control")
+    maps = Flowers(place / "flowers").maps
+    with serving("--state-dir", str(place / "state"), *maps) as server:
         done = subprocess.run(
             [str(python), str(SCRIPT)],
-            input=json.dumps({"url": url}),
+            input=json.dumps({"url": server.url, "models": MODELS}),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
     assert done.returncode == 0, done.stderr
@@ -40,19 +44,24 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return received
 
 
-def test_kserve_creates_and_waits_until_ready(answers: dict[str, Any]) -> None:
+def test_kserve_creates_and_waits_until_it_answers(answers: dict[str, Any]) -> None:
     created = answers["created"]
     assert created["metadata"]["generation"] == 1
-    assert created["spec"]["predictor"]["model"]["storageUri"] == "gs://models/iris"
+    assert created["spec"]["predictor"]["model"]["storageUri"] == MODELS[0]
     assert answers["ready before"] is False
-    assert 0.3 < answers["waited"] < 15
+    assert answers["first"]["status"]["url"].endswith("/serving/default/iris")
+    assert answers["first answers"] == [0]
 
 
-def test_kserve_changes_and_deletes(answers: dict[str, Any]) -> None:
-    assert answers["patched"]["spec"]["predictor"]["minReplicas"] == 3
-    assert answers["replaced"]["spec"]["predictor"]["minReplicas"] == 4
-    assert answers["got"] == answers["replaced"]
-    assert answers["got"]["status"]["url"] == "http://iris.example.com"
+def test_kserve_changes_what_is_served(answers: dict[str, Any]) -> None:
+    assert answers["patched"]["spec"]["predictor"]["model"]["storageUri"] == MODELS[1]
+    assert answers["patched"]["metadata"]["generation"] == 2
+    assert answers["second answers"] == [10]
+    assert answers["replaced"]["metadata"]["generation"] == 3
+    assert answers["third answers"] == [0]
+
+
+def test_kserve_deletes(answers: dict[str, Any]) -> None:
     assert answers["deleted"]["status"] == "Success"
     assert "(404)" in answers["after"]
 

@@ -99,6 +99,10 @@ def pods(server: Server) -> list[str]:
     return [item["metadata"]["name"] for item in items]
 
 
+def pending(server: Server) -> list[str]:
+    return [name for name in pods(server) if name.endswith("-pending")]
+
+
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Kubectl]]:
     """A server with two services as manifests: one that prints, one that cannot be loaded."""
@@ -115,7 +119,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
     state = folder / "state"
     with serving("-f", str(folder / "services.yaml"), "--state-dir", str(state)) as server:
         wait_until(lambda: "services settled" in server.log.read_text(), 60)
-        wait_until(lambda: len(pods(server)) >= 3, 10)
+        wait_until(lambda: len(pods(server)) == 3 and len(pending(server)) == 1, 10)
         yield server, Kubectl(server.url, folder)
 
 
@@ -201,8 +205,7 @@ def test_models_of_the_command_line_have_logs_too(tmp_path: Path) -> None:
     (tmp_path / "chatty.py").write_text(CHATTY)
     with serving(str(tmp_path / "chatty.py"), "--state-dir", str(tmp_path / "state")) as server:
         ask(server, "chatty")
-        wait_until(lambda: bool(pods(server)), 10)
-        assert pods(server) == [f"chatty-00001-{server.workers()[0]}"]
+        wait_until(lambda: pods(server) == [f"chatty-00001-{server.workers()[0]}"], 10)
         text = salver("logs", "chatty", "--server", server.url)
         assert "predicting (1,)" in text
     assert not (tmp_path / "state" / "logs").exists()
@@ -224,6 +227,8 @@ def test_a_model_that_prints_without_end_slows_down_nobody_else(tmp_path: Path) 
             ask(server, "quiet")
             slowest_s = max(slowest_s, time.monotonic() - start_s)
         flooding.join()
-        assert slowest_s < 1.0
-        assert "bytes of output dropped" in salver("logs", "flood", "--server", server.url)
+        assert slowest_s < 5.0
+        wait_until(
+            lambda: "bytes of output dropped" in salver("logs", "flood", "--server", server.url), 20
+        )
         assert server.log.stat().st_size < 30 << 20

@@ -124,7 +124,7 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = (
         short_names=("pvc",),
     ),
     ResourceType(CORE, ("v1",), "Event", "events", "event", short_names=("ev",), subresources=()),
-    ResourceType(CORE, ("v1",), "Pod", "pods", "pod", short_names=("po",)),
+    ResourceType(CORE, ("v1",), "Pod", "pods", "pod", short_names=("po",), categories=("all",)),
 )
 
 

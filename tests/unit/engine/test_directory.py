@@ -217,3 +217,9 @@ def test_a_view_loads_and_unloads_as_the_directory_does() -> None:
         asyncio.run(view.load("iris"))
     with pytest.raises(Unsupported):
         asyncio.run(view.unload("iris"))
+
+
+def test_a_path_that_names_no_service_finds_no_explainer_of_another() -> None:
+    found = directory(entry("iris", explainer=FakeModel("why")))
+    with pytest.raises(ModelNotFound, match="unknown service 'prod/iris'"):
+        found.find_explainer("prod/iris", "iris")

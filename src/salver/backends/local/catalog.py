@@ -407,11 +407,12 @@ class LocalCatalog:
         """Watches over deadlines from now on."""
         loop = asyncio.get_running_loop()
         now_s = self._clock()
+        # Before the checks: if one fails, those to come must not.
+        self._checker = loop.call_later(_CHECK_S, self.start_checks)
         for model in list(self._running.values()):
             model.check(now_s)
         if self._pool is not None:
             self._pool.check(now_s)
-        self._checker = loop.call_later(_CHECK_S, self.start_checks)
 
     def processes(self) -> list[ProcessRef]:
         """The workers that run now."""

@@ -33,6 +33,13 @@ def to_retire(replicas: Sequence[LocalReplica], count: int) -> list[LocalReplica
     return [replicas[index] for index in chosen]
 
 
+def _end(replica: LocalReplica) -> None:
+    """Ends a process that nobody needs, if it is there."""
+    if replica.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(replica.pid, signal.SIGKILL)
+
+
 class Crew:
     """The replicas of one model, and those whose processes have yet to end."""
 
@@ -99,14 +106,19 @@ class Crew:
         self.drop(replica)
         replica.retire()
 
+    def kill(self, replica: LocalReplica, cause: str) -> None:
+        """Ends one that does not answer; the owner hears `on_died`."""
+        # It may have ended by itself just now: then its socket tells.
+        with contextlib.suppress(ProcessLookupError):
+            replica.kill(cause)
+
     def kill_unfinished(self, cause: str) -> None:
         """Ends those at once that are amid a batch or a load."""
         for replica in self.everybody:
-            with contextlib.suppress(ProcessLookupError):
-                if replica.batch and replica.state is not ReplicaState.DEAD:
-                    replica.kill(cause)
-                elif replica.pid and not replica.has_loaded:
-                    os.kill(replica.pid, signal.SIGKILL)
+            if replica.batch and replica.state is not ReplicaState.DEAD:
+                self.kill(replica, cause)
+            elif not replica.has_loaded:
+                _end(replica)
 
     def kill_stuck(self, now_s: float, load_timeout_s: float) -> None:
         """Ends those that were let go while they loaded, and have been at it for too long.
@@ -115,9 +127,8 @@ class Crew:
         """
         for replica in self._leaving:
             is_stuck = replica.state is ReplicaState.DEAD and not replica.has_loaded
-            if is_stuck and replica.pid and now_s - replica.since_s > load_timeout_s:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(replica.pid, signal.SIGKILL)
+            if is_stuck and now_s - replica.since_s > load_timeout_s:
+                _end(replica)
 
     def forget(self, replica: LocalReplica) -> None:
         """Its process has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -20,6 +21,7 @@ logger = logging.getLogger("salver.supervisor")
 
 _FORK_SERVER = "salver.backends.local.forkstart"
 _END_WAIT_S = 0.02
+_FULL_WAIT_S = 0.01
 
 
 class WorkerEvents(Protocol):
@@ -104,11 +106,29 @@ class Environment:
         order = ForkOrder(self._next_id)
         self._next_id += 1
         self._waiting[order.id] = events
+        self._send(control, order, fds)
+
+    def _send(self, control: socket.socket, order: ForkOrder, fds: Sequence[int]) -> None:
+        loop = asyncio.get_running_loop()
         try:
             socket.send_fds(control, [msgspec.json.encode(order)], fds)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ETOOMANYREFS):
+                # More orders than the socket holds: these descriptors go later, as copies.
+                copies = [os.dup(fd) for fd in fds]
+                loop.call_later(_FULL_WAIT_S, self._send_later, control, order, copies)
+                return
             # It has ended meanwhile; whoever asks is told once this call is over.
-            asyncio.get_running_loop().call_soon(self._lose, control)
+            loop.call_soon(self._lose, control)
+
+    def _send_later(self, control: socket.socket, order: ForkOrder, fds: Sequence[int]) -> None:
+        try:
+            # If it is gone, whoever waits sees a closed socket, as if the worker had died.
+            if control is self._control and order.id in self._waiting:
+                self._send(control, order, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _listen(self, control: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -140,11 +160,22 @@ class Environment:
         """The fork server has gone. If it never was ready, those who wait hear why."""
         if control is not self._control:
             return
+        self._hear_out(control)
         waiting = [] if self._has_been_ready else list(self._waiting.values())
         reason = self._reason() if waiting else ""
         self._forget()
         for events in waiting:
             events.on_failed(reason)
+
+    def _hear_out(self, control: socket.socket) -> None:
+        """Why it never was ready, if it said so before it went and nobody has read it."""
+        try:
+            while message := control.recv(MAX_MESSAGE_BYTES, socket.MSG_DONTWAIT):
+                report = msgspec.json.decode(message, type=ForkReport)
+                if report.id == 0:
+                    self._failure = report.failure
+        except OSError:
+            return
 
     def _reason(self) -> str:
         reason = self._failure

@@ -411,6 +411,9 @@ class LocalModel:
     def on_output_end(self, source: str) -> None:
         self.output.end(source)
 
+    def on_details(self, source: str, text: str) -> None:
+        self.output.keep(text, source)
+
     def on_died(self, replica: LocalReplica, batch: list[Call], cause: str) -> None:
         was_serving = self._crew.drop(replica)
         self._crew.forget(replica)
@@ -523,13 +526,13 @@ class LocalModel:
         if replica.state is ReplicaState.STARTING and lasted_s > load_timeout_s:
             # Once is enough here: a second try would take as long.
             self._deaths = _MAX_LOAD_DEATHS
-            replica.kill(f"did not load within {load_timeout_s:g} s")
+            self._crew.kill(replica, f"did not load within {load_timeout_s:g} s")
         for call in replica.batch:
             if call.deadline_s <= now_s and not call.is_abandoned:
                 self.queue.time_out(call, now_s)
         request_timeout_s = self.options.timeout_s or self.options.request_timeout_s
         if replica.batch and lasted_s > request_timeout_s:
-            replica.kill(f"did not answer within {request_timeout_s:g} s")
+            self._crew.kill(replica, f"did not answer within {request_timeout_s:g} s")
 
     def close(self) -> None:
         """Ends the workers at once."""

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 _READ_BYTES = 64 << 10
+_QUIET_S = 1.0
 _RATE_BYTES_S = 1 << 20
 _BURST_BYTES = 1 << 20
 _PAUSE_S = 0.02
@@ -48,6 +49,8 @@ class OutputPipe:
     def _on_readable(self) -> None:
         self._read_once()
         if self.dropped_bytes and self._read_fd >= 0:
+            if self._pause is not None:
+                self._pause.cancel()
             self._loop.remove_reader(self._read_fd)
             self._pause = self._loop.call_later(_PAUSE_S, self._resume)
 
@@ -55,6 +58,8 @@ class OutputPipe:
         self._pause = None
         if self._read_fd >= 0:
             self._loop.add_reader(self._read_fd, self._on_readable)
+            # Said even if nothing is printed after what was dropped.
+            self._pause = self._loop.call_later(_QUIET_S, self._tell_dropped)
 
     def _read_once(self) -> bool:
         """Passes on or drops one piece; False if there is none now."""

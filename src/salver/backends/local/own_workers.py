@@ -21,6 +21,9 @@ from salver.engine.instance_batcher import instance_limits
 from salver.errors import LoadFailed
 from salver.graph.plan import ComponentPlan, ModelRunner
 
+LOADS_AT_ONCE = 16
+"""Revisions that load at the same time; the others wait."""
+
 
 class OwnWorkers:
     """Brings up models in the catalog's workers."""
@@ -28,6 +31,7 @@ class OwnWorkers:
     def __init__(self, catalog: LocalCatalog, defaults: ModelOptions) -> None:
         self._catalog = catalog
         self._defaults = defaults
+        self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
 
     async def bring_up(
         self, order: RevisionOrder, runner: ModelRunner, path: Path, url: str, report: Report
@@ -61,7 +65,9 @@ class OwnWorkers:
             return model
         report(Phase.LOADING, "loading")
         try:
-            await model.load(load, environment)
+            # Thousands may be declared at once: each load has descriptors and memory of its own.
+            async with self._loads:
+                await model.load(load, environment)
         except BaseException:
             await self._catalog.remove_model(name, version)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -58,6 +59,8 @@ class ReplicaOwner(Protocol):
     def on_output(self, source: str, data: bytes) -> None: ...
 
     def on_output_end(self, source: str) -> None: ...
+
+    def on_details(self, source: str, text: str) -> None: ...
 
 
 class LocalReplica(asyncio.Protocol):
@@ -239,7 +242,10 @@ class LocalReplica(asyncio.Protocol):
         elif frame.kind == FrameKind.LOAD_FAILED:
             self.state = next_state(self.state, ReplicaEvent.LOAD_FAILED)
             self._close()
-            self._owner.on_load_failed(self, str(frame.bodies()[0], "utf-8", "replace"))
+            text = str(frame.bodies()[0], "utf-8", "replace")
+            reason, _, details = text.partition("\0")
+            self._owner.on_details(self._source, details)
+            self._owner.on_load_failed(self, reason)
 
     def _on_reply(self, frame: Frame) -> None:
         batch, self._batch = self._batch, []
@@ -256,14 +262,18 @@ class LocalReplica(asyncio.Protocol):
         # The next batch goes out before these answers, so that the worker never waits for them.
         self._owner.on_answered(self, batch, frame.rows, frame.compute_ns)
         for call, tag, aux, body in zip(batch, table[0::3], table[1::3], bodies, strict=True):
-            if tag == 0:
-                call.deliver(body, aux)
-            elif tag & 0xFF:
-                self._owner.on_refused(_KINDS[tag & 0xFF])
-                call.fail(_KINDS[tag & 0xFF], str(body, "utf-8", "replace"))
-            else:
-                call.coding = tag >> 8
-                call.deliver(body, aux)
+            try:
+                if tag == 0:
+                    call.deliver(body, aux)
+                elif tag & 0xFF:
+                    self._owner.on_refused(_KINDS[tag & 0xFF])
+                    call.fail(_KINDS[tag & 0xFF], str(body, "utf-8", "replace"))
+                else:
+                    call.coding = tag >> 8
+                    call.deliver(body, aux)
+            except Exception:
+                # One caller's trouble must not leave the rest of the batch without answers.
+                logger.exception("an answer of model '%s' was not delivered", self.order.name)
 
     # Ends.
 
@@ -287,7 +297,8 @@ class LocalReplica(asyncio.Protocol):
         self._cause = f"worker {cause} and was killed"
         self._was_killed = True
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self._close()
 
     def _close(self) -> None:

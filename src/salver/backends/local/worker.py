@@ -61,17 +61,17 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
 
 
 def _report_failure(channel: WorkerChannel, order: LoadOrder, error: Exception) -> None:
-    """The reason goes to the gateway; the log also gets what raised it, where that is not ours."""
+    """The gateway gets the reason and, for the model's log alone, where it was raised."""
     is_ours = isinstance(error, SalverError)
     cause = error.__cause__ if is_ours else error
     reason = str(error) if is_ours else traceback.format_exception_only(error)[-1].strip()
     if order.caveat:
         reason += f"; {order.caveat}"
-    if cause is not None:
-        logger.error("model '%s' could not be loaded", order.name, exc_info=cause)
-    else:
-        logger.error("model '%s' could not be loaded: %s", order.name, reason)
-    channel.send_text(FrameKind.LOAD_FAILED, reason.encode())
+    if not is_ours:
+        logger.exception("model '%s' could not be loaded", order.name)
+    details = "".join(traceback.format_exception(cause)) if is_ours and cause is not None else ""
+    text = f"{details}model '{order.name}' could not be loaded: {reason}"
+    channel.send_text(FrameKind.LOAD_FAILED, f"{reason}\0{text}".encode())
 
 
 def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:

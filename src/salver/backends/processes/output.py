@@ -94,6 +94,13 @@ class OutputLog:
         begin = b"\n" if source in self._partial else b""
         self.feed(begin + f"salver: {text}\n".encode(), source)
 
+    def keep(self, text: str, source: str = "") -> None:
+        """Lines for the log alone: they are not echoed, since they are told elsewhere."""
+        for line in text.splitlines():
+            self._take(line.encode(), source, is_echoed=False)
+        if self._file is not None:
+            self._on_disk(self._file.flush)
+
     def end(self, source: str = "") -> None:
         """The process is gone: what it wrote without a line's end is a line too."""
         if source in self._partial:
@@ -139,7 +146,7 @@ class OutputLog:
             self._on_disk(self._file.close)
             self._file = None
 
-    def _take(self, raw: bytes, source: str) -> None:
+    def _take(self, raw: bytes, source: str, *, is_echoed: bool = True) -> None:
         line = raw.rstrip(b"\r").decode(errors="replace")
         self._lines.append((source, line))
         self._size += len(line)
@@ -147,7 +154,7 @@ class OutputLog:
             self._size -= len(self._lines.popleft()[1])
         if self.path is not None and not self._has_no_disk:
             self._on_disk(lambda: self._write(raw + b"\n"))
-        if self._echo is not None:
+        if self._echo is not None and is_echoed:
             self._echo(line)
         for follower in self._followers:
             if follower.source in ("", source):

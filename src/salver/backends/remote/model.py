@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -43,6 +44,8 @@ from salver.errors import (
 from salver.inference.metadata import ModelMetadata
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.metrics import ModelMetrics
+
+logger = logging.getLogger("salver.remote")
 
 _POLL_READY_S = 10.0
 _POLL_STARTING_S = 0.1
@@ -255,6 +258,10 @@ class RemoteModel:
         except (SalverError, OSError) as error:
             self._ask_again(endpoint)
             self._fail(call, ErrorKind.UNAVAILABLE, f"model '{self.name}': {error}")
+        except Exception as error:
+            logger.exception("model '%s': a call failed", self.name)
+            self._ask_again(endpoint)
+            self._fail(call, ErrorKind.MODEL_FAILED, f"model '{self.name}': {error}")
         else:
             self._answer(call, answer)
         finally:

@@ -96,9 +96,13 @@ def build_api_routes(
     return [
         _route(path, answer, authorise)
         for path, answer in (
+            # The official Python client asks with a slash at the end.
             ("/version", api.version),
+            ("/version/", api.version),
             ("/api", api.core),
+            ("/api/", api.core),
             ("/apis", api.groups),
+            ("/apis/", api.groups),
             ("/api/{rest:path}", api.objects),
             ("/apis/{rest:path}", api.objects),
             ("/openapi/v2", api.openapi_v2),

@@ -479,3 +479,16 @@ async def test_a_model_sent_into_standby_amid_a_load_tells_who_waits_for_it(stag
     await worker.load()
     await worker.answer()
     assert await answers(calls) == [b"ok"]
+
+
+@staged
+async def test_a_worker_that_ends_by_itself_as_it_is_to_be_ended_does_no_harm(stage: Stage) -> None:
+    stage.has_pids = True  # Of processes that are not there.
+    model = await stage.loaded(1)
+    calls = submit(model)
+    await until(lambda: model.queue.in_flight == 1)
+    stage.now_s += 6.0
+    model.check(stage.now_s)
+    assert (await calls[0].outcome)[0] == ErrorKind.DEADLINE_EXCEEDED  # type: ignore[index]
+    stage.workers[0].end(SIGKILL)
+    await until(lambda: model.queue.is_empty)

@@ -116,4 +116,6 @@ def test_every_line_is_echoed() -> None:
     log = OutputLog(echo=heard.append)
     log.feed(b"one\ntw")
     log.note("stopped")
+    log.keep("for the log alone")
+    assert log.read()[-1] == "for the log alone"
     assert heard == ["one", "tw", "salver: stopped"]

@@ -243,3 +243,8 @@ def test_broken_protobuf_is_an_error_and_never_more(data: st.DataObject) -> None
     for body in (bytes(broken), SECRET[:cut]):
         with contextlib.suppress(ValueError):
             assert isinstance(read_object(body), dict)
+
+
+@pytest.mark.parametrize("path", ["/version", "/api", "/apis", "/apis/serving.kserve.io/v1beta1"])
+def test_a_slash_at_the_end_means_the_same(api: Any, path: str) -> None:
+    assert api.ask("GET", f"{path}/").json() == api.ask("GET", path).json()

@@ -151,3 +151,22 @@ def test_a_client_that_leaves_abandons_the_open_messages_only(catalog: Any) -> N
         second.fail(ErrorKind.UNAVAILABLE, "later")
 
     play(catalog, stream, scenario)
+
+
+def test_the_headers_of_a_message_are_its_streams_metadata(catalog: Any) -> None:
+    stream = FakeStream((("salver-tag", "prev"), ("trace-bin", b"\x00\xff"), ("who", "\u4e2d")))
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris"), None)
+        (call,) = await calls_of(catalog.two, 1)
+        assert call.header(b"salver-tag") == b"prev"
+        assert call.header(b"absent") == b""
+        assert list(call.headers()) == [
+            (b"salver-tag", b"prev"),
+            (b"trace-bin", b"\x00\xff"),
+            (b"who", b"?"),
+        ]
+        call.deliver(b"ok", 0)
+        await task
+
+    play(catalog, stream, scenario)
