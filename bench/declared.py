@@ -41,6 +41,7 @@ BODY = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}]}
 )
 HEADERS = {"content-type": "application/json"}
+QUIET_CPU = 0.1
 Json = dict[str, Any]
 
 
@@ -161,11 +162,12 @@ def wait_ready(client: Client, path: str, count: int, timeout_s: float = 900) ->
 
 
 def wait_settled(server: Server, timeout_s: float = 180) -> None:
-    """Until no worker is left, and the gateway's work with it."""
-    deadline_s = time.perf_counter() + timeout_s
-    while server.workers() and time.perf_counter() < deadline_s:
-        time.sleep(0.5)
-    time.sleep(2.0)
+    """Until the gateway has nothing left to do: it uses little of a core, three times over."""
+    deadline_s, quiet = time.perf_counter() + timeout_s, 0
+    while quiet < 3 and time.perf_counter() < deadline_s:
+        used_s = cpu_s(server)
+        time.sleep(1.0)
+        quiet = quiet + 1 if cpu_s(server) - used_s < QUIET_CPU else 0
 
 
 def kubectl_ms(server: Server, home: Path, *arguments: str) -> float:

@@ -38,16 +38,16 @@ class StrictAdmission:
             return obj, ()
         predictor = obj.get("spec", {}).get("predictor")
         if not isinstance(predictor, dict):
-            raise ManifestError(["spec.predictor: is required"])
-        problems = [
-            f"spec.predictor.{name}: no such field; did you mean minReplicas?"
+            raise ManifestError(["is required"], [("spec.predictor", "is required")])
+        causes = [
+            (f"spec.predictor.{name}", "no such field; did you mean minReplicas?")
             for name in predictor
             if name not in self.KNOWN
         ]
         if not isinstance(predictor.get("minReplicas", 0), int):
-            problems.append("spec.predictor.minReplicas: must be an integer")
-        if problems:
-            raise ManifestError(problems)
+            causes.append(("spec.predictor.minReplicas", "must be an integer"))
+        if causes:
+            raise ManifestError([f"{field}: {message}" for field, message in causes], causes)
         warnings = ["spec.predictor.logger has no effect here"] if "logger" in predictor else []
         return obj, warnings
 

@@ -81,7 +81,7 @@ def test_a_service_is_made_looked_at_changed_and_deleted(salver: Salver, tmp_pat
     header, row = salver("get", "isvc").stdout.splitlines()
     assert header.split()[:3] == ["NAME", "URL", "READY"]
     assert row.startswith("iris ")
-    assert salver("get", "all", "-o", "name").stdout == f"{TITLE}\n"
+    assert salver("get", "all", "-o", "name").stdout == f"{TITLE}\npod/iris-0\n"
     assert "  Model:     gs://kfserving-examples/" in salver("describe", "isvc/iris").stdout
     (tmp_path / "isvc.yaml").write_text(MANIFEST.replace("minReplicas: 1", "minReplicas: 2"))
     changed = salver("diff", "-f", "isvc.yaml")

@@ -16,6 +16,8 @@ GATEWAY = (
     "salver.server.rest.app",
     "salver.server.http.listener",
     "salver.server.grpc.listener",
+    "salver.server.apis.routes",
+    "salver.backends.state.sqlite",
     "salver.engine.queue",
     "salver.backends.local.catalog",
     "salver.telemetry.metrics",

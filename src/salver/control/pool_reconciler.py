@@ -10,8 +10,9 @@ store busy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from typing import Protocol
 
 import msgspec
@@ -31,6 +32,8 @@ PREDICTORS = "predictors"
 KINDS = (SERVICES, TRAINED_MODELS, PREDICTORS)
 """In the order in which they are looked at: services before what belongs to them."""
 _LOOK_S = 5.0
+_AT_ONCE = 20
+_LOOKS_AT_ONCE = 500
 
 
 class Pool(Protocol):
@@ -98,6 +101,8 @@ class PoolReconciler:
         self._problems: dict[ObjectRef, Problem] = {}
         self._failures: dict[ObjectRef, str] = {}
         self._services: dict[tuple[str, str], _Service] = {}
+        self._due: dict[ObjectRef, None] = {}
+        self._left = asyncio.Event()
         self._unsubscribe = store.subscribe(self._on_change)
 
     def start(self) -> None:
@@ -105,17 +110,33 @@ class PoolReconciler:
         for kind in KINDS:
             for obj in self._store.list(KSERVE, kind)[0]:
                 metadata = obj["metadata"]
-                self._reconcile(ObjectRef(KSERVE, kind, metadata["namespace"], metadata["name"]))
+                ref = ObjectRef(KSERVE, kind, metadata["namespace"], metadata["name"])
+                if ref not in self._registered:
+                    self._reconcile(ref)
+            self._work_off(len(self._due))
 
     async def run(self) -> None:
-        """Looks for failed loads now and then, until cancelled."""
+        """Looks for failed loads now and then, until cancelled; does what is left to do."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            self.look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await self._left.wait()
+            self._left.clear()
+            while self._due:
+                self._work_off(_AT_ONCE)
+                await asyncio.sleep(0)
+            known = list(self._registered)
+            for begin in range(0, len(known), _LOOKS_AT_ONCE):
+                self.look(known[begin : begin + _LOOKS_AT_ONCE])
+                await asyncio.sleep(0)
 
-    def look(self) -> None:
-        """Takes notice of loads that have failed, or have succeeded after that."""
-        for ref, plan in list(self._registered.items()):
+    def look(self, refs: Iterable[ObjectRef] | None = None) -> None:
+        """Takes notice of loads that have failed, or have succeeded after that: of all models,
+        or of these."""
+        for ref in list(self._registered) if refs is None else refs:
+            plan = self._registered.get(ref)
+            if plan is None:
+                continue
             failure = self._pool.failure(plan.name)
             if failure != self._failures.get(ref, ""):
                 self._failures[ref] = failure
@@ -132,6 +153,18 @@ class PoolReconciler:
     def _on_change(self, event: WatchEvent) -> None:
         if event.ref.group == KSERVE and event.ref.plural in KINDS:
             self._reconcile(event.ref)
+            if len(self._due) <= _AT_ONCE:
+                self._work_off(_AT_ONCE)
+            else:
+                self._left.set()
+
+    def _work_off(self, most: int) -> None:
+        """Looks at some of those that are due: a service may have tens of thousands."""
+        while self._due and most > 0:
+            ref = next(iter(self._due))
+            del self._due[ref]
+            most -= 1
+            self._reconcile(ref)
 
     def _reconcile(self, ref: ObjectRef) -> None:
         try:
@@ -265,7 +298,7 @@ class PoolReconciler:
         """Those that belong to a service which has come or gone."""
         for obj in self._store.list(KSERVE, TRAINED_MODELS, key[0])[0]:
             if obj["spec"].get("inferenceService") == key[1]:
-                self._reconcile(ObjectRef(KSERVE, TRAINED_MODELS, key[0], obj["metadata"]["name"]))
+                self._due[ObjectRef(KSERVE, TRAINED_MODELS, key[0], obj["metadata"]["name"])] = None
 
     # Status.
 

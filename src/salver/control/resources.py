@@ -33,7 +33,8 @@ class WatchEvent(msgspec.Struct, frozen=True):
 
 
 class ResourceStore(Protocol):
-    """Keeps objects, their versions and recent changes; every write is durable when it returns.
+    """Keeps objects, their versions and recent changes. A write outlives the process when it
+    returns; when it outlives the machine, an implementation says.
 
     The store sets `metadata.uid`, `creationTimestamp`, `resourceVersion` (one counter for the
     whole store, as decimal text) and `generation` (raised when anything but `metadata` and
@@ -69,7 +70,7 @@ class ResourceStore(Protocol):
         """Calls the listener after each committed change, in order; returns how to stop it."""
 
     def transaction(self) -> Any:
-        """A context manager: the writes within become durable and visible together, or not at
+        """A context manager: the writes within are kept and become visible together, or not at
         all; listeners hear of them after it."""
 
 

@@ -73,6 +73,8 @@ class LocalCatalog:
         self._models: dict[tuple[str, str], LocalModel] = {}
         """What callers may name: every version, and under "" the one that answers for all."""
         self._running: dict[tuple[str, str], LocalModel] = {}
+        self._awake: dict[LocalModel, None] = {}
+        """Those that have something to be checked; thousands may be at rest."""
         """Every version of every model, those included that no caller may name."""
         self._pool: ModelPool | None = None
         self._environments: dict[tuple[str, str], Environment] = {}
@@ -368,6 +370,8 @@ class LocalCatalog:
             output=self.logs.open(*log),
         )
         self._running[name, version] = model
+        model.on_awake = self._wake
+        self._wake(model)
         self._log_keys[model] = log
         return model
 
@@ -382,6 +386,7 @@ class LocalCatalog:
         """Ends what is left of it; its metrics stay."""
         model.close()
         self._running.pop((model.name, model.version), None)
+        self._awake.pop(model, None)
         self._log_keys.pop(model, None)
         model.output.close()
 
@@ -403,14 +408,19 @@ class LocalCatalog:
 
     # Supervision.
 
+    def _wake(self, model: LocalModel) -> None:
+        self._awake[model] = None
+
     def start_checks(self) -> None:
         """Watches over deadlines from now on."""
         loop = asyncio.get_running_loop()
         now_s = self._clock()
         # Before the checks: if one fails, those to come must not.
         self._checker = loop.call_later(_CHECK_S, self.start_checks)
-        for model in list(self._running.values()):
+        for model in list(self._awake):
             model.check(now_s)
+            if model.is_at_rest and model.is_gone:
+                self._awake.pop(model, None)
         if self._pool is not None:
             self._pool.check(now_s)
 

@@ -75,6 +75,8 @@ class LocalModel:
         )
         self.order: LoadOrder | None = None
         self.report: LoadReport | None = None
+        self.on_awake: Callable[[LocalModel], object] = lambda model: None
+        """Called when it is wanted: until it `is_at_rest` and `is_gone`, it has to be checked."""
         self.on_worker_gone: Callable[[], object] | None = None
         """Called when the process of a worker has ended, whatever the reason."""
         self.memory_bytes = 0
@@ -189,7 +191,7 @@ class LocalModel:
             raise ModelNotReady(f"{self.queue.label} is not ready: {self._readiness.reason}")
         waiter = self._readiness.waiter()
         if is_on_demand:
-            self._on_wanted()
+            self._on_call()
         await self._readiness.wait(waiter, timeout_s)
 
     def _submit_within(self, call: Call) -> None:
@@ -222,7 +224,7 @@ class LocalModel:
         if not old:
             self._await_first()
         for _ in range(self._wanted):
-            self._crew.start(order, environment)
+            self._start_worker(order, environment)
         await asyncio.shield(self._loading)
 
     def _end_load(
@@ -334,7 +336,7 @@ class LocalModel:
             self._deaths = 0
             self._await_wake_up()
         for _ in range(missing):
-            self._crew.start(self.order, self._environment)
+            self._start_worker(self.order, self._environment)
         if self._wanted == 0 and not self._crew.members:
             self._rest()
 
@@ -356,7 +358,7 @@ class LocalModel:
             self._readiness.set(UNAVAILABLE, self._failure)
         else:
             self._readiness.set(READY, STANDBY)
-        self.queue.rest(self._on_wanted)
+        self.queue.rest(self._on_call)
 
     # What the replicas report.
 
@@ -494,7 +496,7 @@ class LocalModel:
         if not self.is_wanted or order is None or environment is None:
             return
         if len(self._crew.of(order)) < self._least_replicas:
-            self._crew.start(order, environment)
+            self._start_worker(order, environment)
         elif self._wanted == 0:
             self._settle()
 
@@ -505,11 +507,17 @@ class LocalModel:
 
     # What the supervisor calls now and then.
 
+    def _on_call(self) -> None:
+        """A call has come to a model at rest."""
+        self.on_awake(self)
+        self._on_wanted()
+
+    def _start_worker(self, order: LoadOrder, environment: Environment) -> None:
+        self._crew.start(order, environment)
+        self.on_awake(self)
+
     def check(self, now_s: float) -> None:
         """Answers calls past their deadline, and ends workers that do not answer."""
-        if self._crew.is_gone and self.queue.is_empty:
-            # Thousands may be at rest.
-            return
         self.queue.expire()
         for replica in self._crew.everybody:
             self._check_replica(replica, now_s)

@@ -21,7 +21,7 @@ from salver.engine.instance_batcher import instance_limits
 from salver.errors import LoadFailed
 from salver.graph.plan import ComponentPlan, ModelRunner
 
-LOADS_AT_ONCE = 16
+LOADS_AT_ONCE = 8
 """Revisions that load at the same time; the others wait."""
 
 
