@@ -14,6 +14,10 @@ def by(name: str, operation: str = "Apply", time: str = "t1") -> Manager:
     return Manager(name, operation, "x/v1", time, frozenset())
 
 
+def in_version(name: str, version: str) -> Manager:
+    return Manager(name, "Apply", f"g/{version}", "t1", frozenset())
+
+
 def thing(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     return {
         "apiVersion": "x/v1",
@@ -104,3 +108,24 @@ def test_entries_that_others_wrote_are_read() -> None:
     }
     obj = thing({"a": {"b": 1}}, managedFields=[entry, "nonsense", {"operation": "Apply"}])
     assert owners(obj) == {"kubectl": {"spec.list", "spec.a"}}
+
+
+def test_fields_of_another_version_are_left_alone() -> None:
+    former = {"apiVersion": "g/v1alpha2", "kind": "K", "metadata": {}, "spec": {"old": 1}}
+    here = updated(former, None, in_version("a", "v1alpha2"))
+    entries = here["metadata"]["managedFields"]
+    present = {
+        "apiVersion": "g/v1beta1",
+        "kind": "K",
+        "metadata": {"managedFields": entries},
+        "spec": {"new": 1},
+    }
+    changed = {**present, "spec": {"new": 2}}
+    after = managers_of(updated(changed, present, in_version("a", "v1beta1")))
+    assert [(each.version, sorted(each.fields)) for each in after] == [
+        ("v1alpha2", [("spec", "old")]),
+        ("v1beta1", [("spec", "new")]),
+    ]
+    wanted = {"apiVersion": "g/v1beta1", "kind": "K", "metadata": {}, "spec": {"old": 3}}
+    now = applied(wanted, {**present, "spec": {"old": 1}}, in_version("b", "v1beta1"), force=False)
+    assert now["spec"] == {"old": 3}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from salver.control.resources import ObjectRef
-from salver.server.apis import watching
+from salver.server.apis import listing, watching
 from salver.server.http.asgi import LASTING
 
 SERVICES = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"
@@ -119,6 +120,42 @@ def test_present_objects_come_first_and_then_changes(api: Any) -> None:
                 ("DELETED", "a"),
             ]
         assert api.counters.open.value == 0
+
+    scenario(steps)
+
+
+def test_what_changes_while_the_present_is_sent_comes_once(
+    api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PIECE", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        put(api, name)
+
+    whole, asked = api.store.page, count(1)
+
+    def page(*arguments: Any, **more: Any) -> Any:
+        if next(asked) == 2:
+            put(api, "a", {"x": "y"})
+            put(api, "e", {"x": "y"})
+            remove(api, "d")
+            put(api, "f")
+        return whole(*arguments, **more)
+
+    async def steps() -> None:
+        monkeypatch.setattr(api.store, "page", page)
+        async with Watcher(api, "watch=1") as watcher:
+            seen: list[tuple[str, str]] = []
+            while len(seen) < 7:
+                seen += await watcher.events()
+            assert seen == [
+                ("ADDED", "a"),
+                ("ADDED", "b"),
+                ("ADDED", "c"),
+                ("ADDED", "e"),
+                ("ADDED", "f"),
+                ("MODIFIED", "a"),
+                ("DELETED", "d"),
+            ]
 
     scenario(steps)
 
