@@ -43,8 +43,10 @@ class Index:
         self._connection = _opened(path)
 
     def close(self) -> None:
-        """Closes the file."""
-        self._connection.close()
+        """Closes the file; a fetch that was given up and still runs gets an error from then on."""
+        # Not while another thread is in a statement: SQLite's library would crash the process.
+        with self._mutex:
+            self._connection.close()
 
     def known(self, key: str) -> Known | None:
         """What the source had, as far as that is still here."""
