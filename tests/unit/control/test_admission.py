@@ -105,3 +105,39 @@ def test_apply_keeps_namespaces_apart_and_knows_what_has_none(store: SqliteResou
     }
     ref, _ = apply_object(store, SpecAdmission(), runtime)
     assert ref == ObjectRef("serving.kserve.io", "clusterservingruntimes", "", "mine")
+
+
+def test_each_problem_keeps_its_field() -> None:
+    predictor = {"sklearn": {"storageUrl": "x"}, "canaryTrafficPercent": 150}
+    with pytest.raises(ManifestError) as caught:
+        SpecAdmission().admit({**SERVICE, "spec": {"predictor": predictor}}, None)
+    assert [field for field, _ in caught.value.causes] == [
+        "spec.predictor.canaryTrafficPercent",
+        "spec.predictor.sklearn.storageUrl",
+    ]
+    assert caught.value.causes[1][1].startswith("unknown field")
+
+
+def former(storage_uri: str, **predictor: Any) -> dict[str, Any]:
+    default = {"predictor": {"sklearn": {"storageUri": storage_uri}, **predictor}}
+    return {
+        **SERVICE,
+        "apiVersion": "serving.kserve.io/v1alpha2",
+        "spec": {"default": default},
+    }
+
+
+def test_a_change_through_the_old_version_is_kept_in_the_new_one() -> None:
+    kept = {**SERVICE, "spec": {"predictor": {"sklearn": {"storageUri": "gs://m/1"}, "timeout": 9}}}
+    admitted, _ = SpecAdmission().admit(former("gs://m/2"), kept)
+    assert admitted["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert admitted["spec"] == {"predictor": {"sklearn": {"storageUri": "gs://m/2"}, "timeout": 9}}
+
+
+def test_a_change_through_the_old_version_is_checked_as_a_whole() -> None:
+    kept = {
+        **SERVICE,
+        "spec": {"predictor": {"sklearn": {"storageUri": "gs://m/1"}, "maxReplicas": 3}},
+    }
+    with pytest.raises(ManifestError, match="minReplicas"):
+        SpecAdmission().admit(former("gs://m/1", minReplicas=4, maxReplicas=3), kept)

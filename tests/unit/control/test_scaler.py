@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from salver.control.autoscaling import TICK_S
-from salver.control.scaler import SAMPLE_S, Autoscaler
+from salver.control.scaler import REST_LOOK_S, SAMPLE_S, Autoscaler
 from salver.graph.plan import ScalingPolicy
 
 
@@ -99,3 +99,54 @@ def test_cpu_is_the_hpas_affair(percent: float | None, expected: int) -> None:
     bench.revision.cpu_percent = percent
     bench.run(2)
     assert bench.revision.wanted_replicas == expected
+
+
+class CountedRevision(Revision):
+    """Says how often it was looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._concurrency = 0
+        super().__init__(0)
+
+    @property
+    def concurrency(self) -> int:  # type: ignore[override]
+        self.looks += 1
+        return self._concurrency
+
+    @concurrency.setter
+    def concurrency(self, value: int) -> None:
+        self._concurrency = value
+
+
+def test_thousands_at_zero_are_looked_at_now_and_then() -> None:
+    autoscaler, now_s = Autoscaler(), 1000.0
+    revisions = [CountedRevision() for _ in range(50)]
+    for number, each in enumerate(revisions):
+        autoscaler.watch(f"ns/{number}", ScalingPolicy(0, 9, initial_scale=0), each, now_s)
+    autoscaler.tick(now_s)
+    for each in revisions:
+        each.looks = 0
+    for _ in range(round(10.0 / SAMPLE_S)):
+        now_s += SAMPLE_S
+        autoscaler.sample(now_s)
+        autoscaler.tick(now_s)
+    assert {each.looks for each in revisions} == {round(10.0 / REST_LOOK_S)}
+
+
+def test_one_at_zero_is_scaled_again_once_requests_have_woken_it() -> None:
+    bench = Bench(ScalingPolicy(0, 9, target=1.0, target_utilization_percent=100), replicas=0)
+    bench.run(120)
+    assert bench.revision.wanted_replicas == 0
+    # The activator starts the first one.
+    bench.revision.scale(1)
+    bench.revision.concurrency = 4
+    bench.run(90, requests_per_s=10.0)
+    assert bench.revision.wanted_replicas == 4
+    bench.revision.concurrency = 0
+    bench.run(300)
+    assert bench.revision.wanted_replicas == 0
+    assert bench.autoscaler.reason("ns/r")
+    bench.autoscaler.set_reachable("ns/r", False)
+    bench.autoscaler.unwatch("ns/r")
+    assert bench.autoscaler.reason("ns/r") == ""

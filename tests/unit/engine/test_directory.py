@@ -223,3 +223,27 @@ def test_a_path_that_names_no_service_finds_no_explainer_of_another() -> None:
     found = directory(entry("iris", explainer=FakeModel("why")))
     with pytest.raises(ModelNotFound, match="unknown service 'prod/iris'"):
         found.find_explainer("prod/iris", "iris")
+
+
+def test_an_address_that_two_claim_goes_to_the_other_when_one_leaves() -> None:
+    there, here = entry("iris", "team"), entry("iris")
+    found = directory(there, here)
+    assert found.find("iris") is here.entry
+    # A service that is called like another's component.
+    other = entry("iris-predictor")
+    found.expose(other)
+    assert found.find_in("default/iris-predictor", "") is other.entry
+    found.withdraw("default", "iris-predictor")
+    assert found.find_in("default/iris-predictor", "") is here.components["iris-predictor"]
+    found.withdraw("default", "iris")
+    assert found.find("iris") is there.entry
+    found.withdraw("team", "iris")
+    with pytest.raises(ModelNotFound):
+        found.find("iris")
+    found.withdraw("team", "iris")
+
+
+def test_a_replaced_service_leaves_no_old_address() -> None:
+    found = directory(entry("iris", tagged={"old.example.com": FakeModel("old")}))
+    found.expose(entry("iris"))
+    assert found.find_in(f"{LOCAL_HOST}old.example.com", "wine").name == "wine"

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import msgspec
+
 from salver.backends.local.bring_up import BringUp, Running
 from salver.backends.local.scaled import scaled
 from salver.backends.local.wiring import Wiring
@@ -263,6 +265,9 @@ class LocalMachine:
         if policy.initial_scale == 0 and policy.min_replicas == 0:
             # It has proved itself; now it waits for requests.
             view.scale(0)
+        elif view.wanted_replicas == 0:
+            # It has served before, and is not to start just because it is looked at again.
+            policy = msgspec.structs.replace(policy, initial_scale=0)
         self._autoscaler.watch(label, policy, view, self._clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
