@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from salver.control.ports import UNSEEN, Observation, Phase, RevisionOrder
-from salver.graph.plan import Component, ServiceDesire, TrafficPlan
+from salver.graphs.plan import Component, ServiceDesire, TrafficPlan
 
 
 class FakeMachine:

@@ -47,7 +47,7 @@ from salver.engine.payload_log import LoggedModel, LogSubject
 from salver.engine.ports import ServedModel
 from salver.engine.shadow import ShadowedModel, ShadowSettings
 from salver.errors import ResourceNotFound
-from salver.graph.plan import Component, LogPolicy, ServiceDesire
+from salver.graphs.plan import Component, LogPolicy, ServiceDesire
 from salver.server.apis.access import authoriser
 from salver.server.apis.routes import build_api_routes
 from salver.server.apis.watching import WatchCounters

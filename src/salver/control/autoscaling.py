@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 TICK_S = 2.0
 DEFAULT_CONCURRENCY = 100.0

@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from salver.control.resources import JsonObject, ResourceStore
-from salver.graph.builtin_runtimes import builtin_runtimes
-from salver.graph.compile import compile_inference_service, is_pool
-from salver.graph.plan import ServiceDesire
-from salver.graph.pooled import (
+from salver.graphs.builtin_runtimes import builtin_runtimes
+from salver.graphs.compile import compile_inference_service, is_pool
+from salver.graphs.plan import ServiceDesire
+from salver.graphs.pooled import (
     PooledPlan,
     compile_pooled_service,
     compile_predictor,
     compile_trained_model,
 )
-from salver.graph.selection import Runtime
+from salver.graphs.selection import Runtime
 from salver.spec.kinds import KSERVE
 from salver.spec.kserve import InferenceService, TrainedModel
 from salver.spec.modelmesh import Predictor

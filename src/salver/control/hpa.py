@@ -11,7 +11,7 @@ import math
 
 import msgspec
 
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 TICK_S = 15.0
 DEFAULT_UTILIZATION_PERCENT = 80.0

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from salver.control.ports import Observation, Phase
-from salver.graph.plan import Component, TrafficPlan
+from salver.graphs.plan import Component, TrafficPlan
 
 _TITLES: Mapping[str, str] = {
     "predictor": "Predictor",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 GRANULARITY_S = 1.0
 _PRECISION = 6

@@ -20,8 +20,8 @@ import msgspec
 from salver.control.pooled_status import READY, Problem, predictor_status, trained_model_status
 from salver.control.resources import JsonObject, ObjectRef, ResourceStore, WatchEvent
 from salver.errors import ManifestError, ResourceNotFound
-from salver.graph.pooled import DEPLOYMENT_MODE, PooledPlan
-from salver.graph.selection import PlanError
+from salver.graphs.pooled import DEPLOYMENT_MODE, PooledPlan
+from salver.graphs.selection import PlanError
 from salver.spec.kinds import KSERVE
 
 logger = logging.getLogger("salver.control")

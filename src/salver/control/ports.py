@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from salver.graph.plan import Component, ComponentPlan, ServiceDesire, TrafficPlan
+from salver.graphs.plan import Component, ComponentPlan, ServiceDesire, TrafficPlan
 
 
 class Phase(Enum):

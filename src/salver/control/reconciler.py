@@ -24,13 +24,13 @@ from salver.control.resources import JsonObject, ObjectRef, ResourceStore, Watch
 from salver.control.revision_status import RevisionMirror, share_of
 from salver.control.revisions import RevisionRecord, indexed, revision_object
 from salver.errors import ResourceNotFound, SalverError
-from salver.graph.plan import (
+from salver.graphs.plan import (
     Component,
     ComponentDesire,
     ServiceDesire,
     TrafficPlan,
 )
-from salver.graph.selection import PlanError
+from salver.graphs.selection import PlanError
 from salver.spec.kinds import KSERVE, SALVER
 
 logger = logging.getLogger("salver.control")

@@ -11,7 +11,7 @@ from typing import Any
 from salver.control.ports import Observation, Phase
 from salver.control.resources import ObjectRef, ResourceStore
 from salver.errors import ResourceNotFound
-from salver.graph.plan import TrafficPlan
+from salver.graphs.plan import TrafficPlan
 
 _RETIRED = "Retired"
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from salver.control.resources import JsonObject
-from salver.graph.plan import Component, ComponentPlan
+from salver.graphs.plan import Component, ComponentPlan
 from salver.spec.kinds import SALVER
 
 SERVICE_LABEL = "salver.dev/service"

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from salver.control.shares import Shares, without_lost
-from salver.graph.plan import ComponentDesire, ComponentPlan, TrafficPlan, TrafficTarget
+from salver.graphs.plan import ComponentDesire, ComponentPlan, TrafficPlan, TrafficTarget
 
 RevisionState = Literal["pending", "loading", "ready", "failed", "retired"]
 LATEST_TAG = "latest"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from salver.control import autoscaling, hpa
 from salver.control.metrics_window import MetricsWindow, RateMeter
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 logger = logging.getLogger("salver.autoscaler")
 

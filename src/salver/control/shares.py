@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from salver.graph.plan import TrafficTarget
+from salver.graphs.plan import TrafficTarget
 
 
 class Shares:

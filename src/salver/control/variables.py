@@ -8,7 +8,7 @@ import msgspec
 
 from salver.control.ports import RevisionOrder
 from salver.errors import LoadFailed
-from salver.graph.plan import EnvReference, RemoteRunner
+from salver.graphs.plan import EnvReference, RemoteRunner
 
 LookUp = Callable[[str, str, str], Mapping[str, str] | None]
 """The values in a Secret or ConfigMap by kind (`secrets`), namespace and name."""

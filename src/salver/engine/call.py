@@ -65,6 +65,14 @@ class Call:
         """Hands over a refusal or an error; exactly one of `deliver` and `fail` is called."""
         raise NotImplementedError
 
+    def refuse(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        """`fail` with what a service answered: its HTTP status and body, for those who pass on
+        both as they are."""
+        self.fail(kind, message)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        """Adds a header to the answer, before it is delivered; lost where there are none."""
+
     def header(self, name: bytes) -> bytes:
         """The value of a request header, by its name in lower case; empty if there is none."""
         return b""

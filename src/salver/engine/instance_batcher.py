@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
-from salver.graph.plan import BatchPolicy
+from salver.graphs.plan import BatchPolicy
 
 
 class InstanceLimits(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from salver.engine.call import Call
 from salver.engine.chain import SubCall
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock
-from salver.graph.plan import LogPolicy
+from salver.graphs.plan import LogPolicy
 from salver.inference.metadata import ModelMetadata
 from salver.protocol.operations import CONTENT_BITS
 from salver.protocol.wire_codes import Codec

@@ -16,7 +16,7 @@ import msgspec
 
 from salver.engine.call import Call
 from salver.engine.ports import ModelStatus, ServedModel
-from salver.graph.plan import StickyPolicy
+from salver.graphs.plan import StickyPolicy
 from salver.inference.metadata import ModelMetadata
 
 TAG_HEADER = b"salver-tag"

@@ -36,6 +36,10 @@ class Operation(IntEnum):
     PREPROCESS = 1
     POSTPROCESS = 2
     EXPLAIN = 3
+    STEP = 4
+    """A step of a graph: see `bundle.py`."""
+    FEEDBACK = 5
+    """The truth about earlier answers: a Seldon Feedback message, in either of its codecs."""
 
     @property
     def method(self) -> str:

@@ -11,6 +11,8 @@ class Codec(IntEnum):
     V2_JSON = 1
     V2_GRPC = 2
     V1_JSON = 3
+    SELDON_JSON = 4
+    SELDON_GRPC = 5
 
 
 RAW_BODY_AUX = -1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from salver.spec import core, kserve, modelmesh, v1alpha2
-from salver.spec.kinds import CORE, KSERVE, RESOURCE_TYPES, ResourceType, resource_type
+from salver.spec.kinds import RESOURCE_TYPES, ResourceType, resource_type
 from salver.spec.problems import Finding, did_you_mean, nearest, quoted
 
 StructType = type[msgspec.Struct]
+
+_MADE_HERE = ("revisions", "events", "pods")
 
 _STRUCTS: tuple[StructType, ...] = (
     kserve.InferenceService,
@@ -43,7 +45,7 @@ def struct_of(type_: ResourceType, version: str) -> StructType | None:
     named = [each for each in _STRUCTS if each.__name__ == type_.kind]
     if type_.kind == "InferenceService" and version == "v1alpha2":
         return v1alpha2.InferenceService
-    return named[0] if named and type_.group in (KSERVE, CORE) else None
+    return named[0] if named and type_.plural not in _MADE_HERE else None
 
 
 def kind_of(api_version: object, kind: object) -> Kind | list[Finding]:

@@ -9,6 +9,8 @@ import msgspec
 KSERVE = "serving.kserve.io"
 KUBEFLOW = "serving.kubeflow.org"
 SALVER = "salver.dev"
+SELDON = "machinelearning.seldon.io"
+MLOPS = "mlops.seldon.io"
 CORE = ""
 
 
@@ -100,6 +102,53 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = (
         namespaced=False,
     ),
     ResourceType(KSERVE, ("v1alpha1",), "Predictor", "predictors", "predictor"),
+    ResourceType(
+        KSERVE,
+        ("v1alpha1",),
+        "InferenceGraph",
+        "inferencegraphs",
+        "inferencegraph",
+        short_names=("ig",),
+        categories=("all",),
+    ),
+    ResourceType(
+        SELDON,
+        ("v1", "v1alpha3", "v1alpha2"),
+        "SeldonDeployment",
+        "seldondeployments",
+        "seldondeployment",
+        short_names=("sdep",),
+        categories=("all",),
+        subresources=("status", "scale"),
+    ),
+    ResourceType(
+        MLOPS, ("v1alpha1",), "Model", "models", "model", short_names=("mlm",), categories=("all",)
+    ),
+    ResourceType(MLOPS, ("v1alpha1",), "Server", "servers", "server", short_names=("mls",)),
+    ResourceType(
+        MLOPS,
+        ("v1alpha1",),
+        "Pipeline",
+        "pipelines",
+        "pipeline",
+        short_names=("mlp",),
+        categories=("all",),
+    ),
+    ResourceType(
+        MLOPS,
+        ("v1alpha1",),
+        "Experiment",
+        "experiments",
+        "experiment",
+        short_names=("mle",),
+        categories=("all",),
+    ),
+    ResourceType(MLOPS, ("v1alpha1",), "ServerConfig", "serverconfigs", "serverconfig"),
+    ResourceType(MLOPS, ("v1alpha1",), "SeldonRuntime", "seldonruntimes", "seldonruntime"),
+    ResourceType(MLOPS, ("v1alpha1",), "SeldonConfig", "seldonconfigs", "seldonconfig"),
+    ResourceType(
+        SALVER, ("v1",), "Graph", "graphs", "graph", short_names=("gr",), categories=("all",)
+    ),
     ResourceType(SALVER, ("v1",), "Revision", "revisions", "revision", short_names=("rev",)),
     ResourceType(CORE, ("v1",), "Namespace", "namespaces", "namespace", (), ("ns",), False),
     ResourceType(CORE, ("v1",), "Secret", "secrets", "secret", subresources=()),

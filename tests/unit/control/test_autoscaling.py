@@ -17,7 +17,7 @@ from salver.control.autoscaling import (
     target_of,
 )
 from salver.control.metrics_window import MetricsWindow
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 SERVING = KpaState(desired=1, activity=Activity.ACTIVE, is_initialised=True)
 """A revision that has served for long."""

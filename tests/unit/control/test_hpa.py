@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salver.control.hpa import HpaState, ResourceSnapshot, decide
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 CPU = ScalingPolicy(metric="cpu", min_replicas=1, max_replicas=20)
 

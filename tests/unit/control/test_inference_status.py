@@ -9,7 +9,7 @@ import pytest
 
 from salver.control.inference_status import ComponentView, ServiceView, inference_status
 from salver.control.ports import Observation, Phase
-from salver.graph.plan import TrafficPlan, TrafficTarget
+from salver.graphs.plan import TrafficPlan, TrafficTarget
 
 READY = Observation(Phase.READY, replicas=2, wanted_replicas=2)
 VIEW = ComponentView(

@@ -8,7 +8,7 @@ from salver.control.metrics_window import (
     TimedBuckets,
     panic_window_s,
 )
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 
 def test_an_empty_window_has_no_average() -> None:

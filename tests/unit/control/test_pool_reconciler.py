@@ -13,7 +13,7 @@ from salver.backends.state.sqlite import SqliteResourceStore
 from salver.control.compiling import ObjectCompiler
 from salver.control.pool_reconciler import PoolReconciler
 from salver.control.resources import ObjectRef
-from salver.graph.pooled import PooledPlan
+from salver.graphs.pooled import PooledPlan
 from salver.spec.kinds import KSERVE
 
 NOW = "2026-01-02T03:04:05Z"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from salver.control.ports import UNSEEN, Observation, Phase
 from salver.control.revision_status import revision_status, share_of
-from salver.graph.plan import TrafficPlan, TrafficTarget
+from salver.graphs.plan import TrafficPlan, TrafficTarget
 
 READY = Observation(Phase.READY, "", 2, 2)
 

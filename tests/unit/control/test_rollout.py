@@ -17,7 +17,7 @@ from salver.control.rollout import (
     wanted_plans,
 )
 from salver.control.shares import Shares, without_lost
-from salver.graph.plan import (
+from salver.graphs.plan import (
     CanarySpec,
     ComponentDesire,
     ComponentPlan,

@@ -6,7 +6,7 @@ import pytest
 
 from salver.control.autoscaling import TICK_S
 from salver.control.scaler import REST_LOOK_S, SAMPLE_S, Autoscaler
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 
 class Revision:

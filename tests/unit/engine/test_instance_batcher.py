@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from salver.engine.instance_batcher import InstanceLimits, instance_limits
-from salver.graph.plan import BatchPolicy
+from salver.graphs.plan import BatchPolicy
 
 
 def test_nobody_waits_unless_that_is_asked_for() -> None:

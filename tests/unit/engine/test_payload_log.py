@@ -16,7 +16,7 @@ from salver.engine.payload_log import (
     PayloadEvent,
 )
 from salver.errors import ErrorKind
-from salver.graph.plan import LogMode, LogPolicy
+from salver.graphs.plan import LogMode, LogPolicy
 from salver.protocol.frame import ContentCoding
 from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
 from salver.telemetry.registry import Registry

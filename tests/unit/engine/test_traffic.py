@@ -11,7 +11,7 @@ from salver.engine.call import Call
 from salver.engine.ports import ServedModel
 from salver.engine.traffic import Target, TrafficSplit, cookie_value
 from salver.errors import ModelNotReady
-from salver.graph.plan import StickyPolicy
+from salver.graphs.plan import StickyPolicy
 
 HEADER = StickyPolicy(header="X-User")
 COOKIE = StickyPolicy(cookie="user")

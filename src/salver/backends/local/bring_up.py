@@ -21,14 +21,14 @@ from salver.backends.processes.service import ProcessService
 from salver.backends.remote.model import RemoteModel
 from salver.control.ports import Phase, Report, RevisionOrder
 from salver.control.variables import LookUp, with_variables
-from salver.graph.plan import (
+from salver.graphs.plan import (
     CommandRunner,
     ComponentPlan,
     ContainerRunner,
     ModelRunner,
     RemoteRunner,
 )
-from salver.graph.pooled import PooledPlan
+from salver.graphs.pooled import PooledPlan
 from salver.storage.ports import FetchedArtifact, FetchOrder
 
 Running = LocalModel | ProcessService | RemoteModel

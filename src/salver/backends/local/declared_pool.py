@@ -10,7 +10,7 @@ from salver.backends.local.bring_up import BringUp
 from salver.backends.local.catalog import LocalCatalog
 from salver.backends.local.pooled import CopyLimits
 from salver.engine.directory import ModelDirectory, PoolEntry
-from salver.graph.pooled import PooledPlan
+from salver.graphs.pooled import PooledPlan
 
 _VERSION = "1"
 

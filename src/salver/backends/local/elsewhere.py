@@ -35,7 +35,7 @@ from salver.backends.remote.model import RemoteModel, RemoteOptions
 from salver.control.ports import Phase, Report, RevisionOrder
 from salver.engine.queue import Clock
 from salver.errors import ModelNotReady
-from salver.graph.plan import CommandRunner, ContainerRunner, RemoteRunner, WireProtocol
+from salver.graphs.plan import CommandRunner, ContainerRunner, RemoteRunner, WireProtocol
 from salver.telemetry.metrics import ModelMetrics
 from salver.telemetry.registry import Registry
 

@@ -30,7 +30,7 @@ from salver.engine.payload_log import LoggedModel
 from salver.engine.ports import ServedModel
 from salver.engine.queue import Clock
 from salver.errors import SalverError
-from salver.graph.plan import Component, ServiceDesire, TrafficPlan
+from salver.graphs.plan import Component, ServiceDesire, TrafficPlan
 
 logger = logging.getLogger("salver.machine")
 

@@ -12,7 +12,7 @@ from salver.artifacts.layout import ModelTarget
 from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.backends.local.worker_messages import LoadOrder
 from salver.engine.batching import BatchLimits
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 
 _DEFAULT_MAX_REQUESTS = 128
 

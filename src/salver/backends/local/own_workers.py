@@ -19,7 +19,7 @@ from salver.backends.local.pooled import Prepared
 from salver.control.ports import Phase, Report, RevisionOrder
 from salver.engine.instance_batcher import instance_limits
 from salver.errors import LoadFailed
-from salver.graph.plan import ComponentPlan, ModelRunner
+from salver.graphs.plan import ComponentPlan, ModelRunner
 
 LOADS_AT_ONCE = 8
 """Revisions that load at the same time; the others wait."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from salver.backends.local.model import LocalModel
 from salver.backends.processes.service import ProcessService
 from salver.control.scaler import ScaledRevision
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 from salver.telemetry.process import ProcessRef, proportional_bytes, read_usages
 
 

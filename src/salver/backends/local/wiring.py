@@ -17,7 +17,7 @@ from salver.engine.forwarding import SplitForwarder
 from salver.engine.ports import Forwarder, ServedModel
 from salver.engine.queue import Clock
 from salver.engine.traffic import Target, TrafficSplit
-from salver.graph.plan import Component, ComponentDesire, LogPolicy, ServiceDesire, TrafficPlan
+from salver.graphs.plan import Component, ComponentDesire, LogPolicy, ServiceDesire, TrafficPlan
 
 Revisions = Mapping[str, ServedModel]
 """The models of the revisions that run, by name."""

@@ -17,7 +17,7 @@ from salver.backends.processes.arguments import (
 )
 from salver.backends.processes.process import Launch
 from salver.errors import LoadFailed
-from salver.graph.plan import ContainerRunner
+from salver.graphs.plan import ContainerRunner
 
 _PROGRAMS = ("podman", "docker", "nerdctl")
 FLAGS_VARIABLE = "SALVER_CONTAINER_FLAGS"

@@ -29,7 +29,7 @@ from salver.backends.processes.containers import ContainerEngine, find_engine, n
 from salver.backends.processes.process import GUARD
 from salver.control.variables import LookUp, resolved
 from salver.errors import StorageError
-from salver.graph.runners import env_references
+from salver.graphs.runners import env_references
 from salver.spec.kserve_runtimes import ClusterStorageContainer, UriFormat
 from salver.storage.ports import CustomSource, FetchOrder, Listing
 from salver.storage.transfer import Cancelled, TimedOut, Transfer

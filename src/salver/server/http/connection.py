@@ -39,7 +39,7 @@ _CODING_NAMES = {ContentCoding.GZIP: b"gzip", ContentCoding.DEFLATE: b"deflate"}
 class HttpCall(Call):
     """An inference request that came over HTTP."""
 
-    __slots__ = ("connection", "head", "observation")
+    __slots__ = ("added_headers", "connection", "head", "observation")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class HttpCall(Call):
         self.connection = connection
         self.head = head
         self.observation: Observation | None = None
+        self.added_headers: list[tuple[bytes, bytes]] | None = None
 
     def deliver(self, body: bytes, aux: int) -> None:
         if not self.is_abandoned:
@@ -69,6 +70,15 @@ class HttpCall(Call):
     def fail(self, kind: ErrorKind, message: str) -> None:
         if not self.is_abandoned:
             self.connection.answer_error(self, HTTP_STATUS[kind], message)
+
+    def refuse(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self.connection.answer_error(self, status, message, body)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        if self.added_headers is None:
+            self.added_headers = []
+        self.added_headers.append((name, value))
 
     def header(self, name: bytes) -> bytes:
         for key, value in self.head.headers:
@@ -235,7 +245,13 @@ class HttpConnection(asyncio.Protocol):
         """Writes the response of an inference request. `aux`: length of its JSON part, or 0."""
         head = call.head
         observation = call.observation
-        if head.is_plain and not aux and not call.coding and observation is None:
+        if (
+            head.is_plain
+            and not aux
+            and not call.coding
+            and observation is None
+            and call.added_headers is None
+        ):
             prefix = self._listener.plain_prefix
         else:
             prefix = self._inference_prefix(call, aux)
@@ -250,10 +266,13 @@ class HttpConnection(asyncio.Protocol):
         self._call = None
         self.finish(keeps_alive=head.keeps_alive)
 
-    def answer_error(self, call: HttpCall, status: int, message: str) -> None:
-        """Writes the error response of an inference request."""
+    def answer_error(
+        self, call: HttpCall, status: int, message: str, body: bytes | None = None
+    ) -> None:
+        """Writes the error response of an inference request; `body` unless the message will do."""
         self._listener.count_status(status)
-        body = error_body(message)
+        if body is None:
+            body = error_body(message)
         self.write_head(status, _echoed_headers(call), len(body), call.head.keeps_alive)
         self.transport.write(body)
         if call.observation is not None and self._listener.observer is not None:
@@ -365,12 +384,13 @@ class HttpConnection(asyncio.Protocol):
 
 
 def _echoed_headers(call: HttpCall) -> list[tuple[bytes, bytes]]:
-    """The ids that the client gets back."""
+    """The ids that the client gets back, and what was added on the way."""
+    added = call.added_headers or []
     if call.observation is not None:
-        return call.observation.headers()
+        return [*call.observation.headers(), *added]
     if call.head.request_id:
-        return [(b"x-request-id", call.head.request_id)]
-    return []
+        return [(b"x-request-id", call.head.request_id), *added]
+    return added
 
 
 def error_body(message: str) -> bytes:

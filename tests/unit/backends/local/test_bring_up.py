@@ -13,7 +13,7 @@ import pytest
 from salver.backends.local.bring_up import BringUp
 from salver.control.ports import Phase, RevisionOrder
 from salver.errors import LoadFailed
-from salver.graph.plan import (
+from salver.graphs.plan import (
     CommandRunner,
     ComponentPlan,
     EnvReference,
@@ -21,7 +21,7 @@ from salver.graph.plan import (
     RemoteRunner,
     Runner,
 )
-from salver.graph.pooled import PooledPlan
+from salver.graphs.pooled import PooledPlan
 from salver.storage.ports import FetchedArtifact, FetchOrder
 
 MODEL = ModelRunner("gs://b/iris", storage_key="minio", service_account="sa")

@@ -15,7 +15,7 @@ from salver.control.ports import Phase, RevisionOrder
 from salver.engine.directory import ModelDirectory
 from salver.engine.payload_log import EventQueue, LoggedModel, LogSubject
 from salver.engine.ports import ServedModel
-from salver.graph.plan import (
+from salver.graphs.plan import (
     Component,
     ComponentDesire,
     ComponentPlan,

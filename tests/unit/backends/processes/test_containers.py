@@ -12,7 +12,7 @@ from salver.backends.processes.containers import (
     no_engine,
     seen_from_within,
 )
-from salver.graph.plan import ContainerRunner
+from salver.graphs.plan import ContainerRunner
 
 RUNNER = ContainerRunner(
     image="example/model:1",

@@ -23,7 +23,7 @@ from salver.backends.processes.output import OutputLog
 from salver.backends.processes.service import ProcessOptions, ProcessService
 from salver.backends.processes.storage_programs import Program, ProgramSource
 from salver.backends.remote.model import RemoteModel, RemoteOptions
-from salver.graph.plan import ContainerRunner
+from salver.graphs.plan import ContainerRunner
 from salver.protocol.wire_codes import Codec
 from salver.storage.ports import Listing
 from salver.storage.transfer import Transfer

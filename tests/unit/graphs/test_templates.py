@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from salver.graph.selection import PlanError
-from salver.graph.templates import render_args, rendered
+from salver.graphs.selection import PlanError
+from salver.graphs.templates import render_args, rendered
 from salver.spec.metadata import ObjectMeta
 from salver.spec.pods import Container, EnvVar
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from salver.graph.plan import Metric, ScalingPolicy
+from salver.graphs.plan import Metric, ScalingPolicy
 
 KNATIVE = "autoscaling.knative.dev/"
 KSERVE = "serving.kserve.io/"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from salver.graph.allotments import (
+from salver.graphs.allotments import (
     followed_metric,
     notes_of,
     quantity,
     threads_of,
     with_behaviour,
 )
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 from salver.spec.kserve import InferenceService
 from salver.spec.pods import Container, ResourceRequirements
 from salver.spec.read import parse_object

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from salver.graph.selection import PlanError
+from salver.graphs.selection import PlanError
 from salver.spec.metadata import ObjectMeta
 from salver.spec.pods import Container, EnvVar
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from salver.graph.plan import ScalingPolicy
+from salver.graphs.plan import ScalingPolicy
 from salver.spec.kserve import ComponentExtensionSpec
 from salver.spec.kserve_scaling import AutoScalingSpec, MetricsSpec
 from salver.spec.pods import Container

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from salver.graph.builtin_runtimes import builtin_runtimes, known_server
-from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.graphs.builtin_runtimes import builtin_runtimes, known_server
+from salver.graphs.selection import PlanError, Runtime, Wanted, select_runtime
 from salver.spec.kserve import ClusterServingRuntime, ModelFormat, ServingRuntime
 from salver.spec.kserve_runtimes import ServingRuntimeSpec, SupportedModelFormat
 from salver.spec.metadata import ObjectMeta

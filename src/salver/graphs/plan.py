@@ -14,7 +14,7 @@ import msgspec
 from salver.inference.requirements import Requirements as Requirements
 
 Component = Literal["predictor", "transformer", "explainer"]
-WireProtocol = Literal["v1", "v2", "grpc-v2", "http"]
+WireProtocol = Literal["v1", "v2", "grpc-v2", "http", "seldon"]
 Metric = Literal["concurrency", "rps", "cpu", "memory"]
 LogMode = Literal["all", "request", "response"]
 
@@ -53,6 +53,8 @@ class ModelRunner(msgspec.Struct, frozen=True, tag="model"):
     storage_parameters: tuple[tuple[str, str], ...] = ()
     service_account: str = ""
     content_type: str = ""
+    options: str = ""
+    """A JSON object: arguments of the runtime. For `steps`, see `runtimes/steps.py`."""
 
 
 class CommandRunner(msgspec.Struct, frozen=True, tag="command"):

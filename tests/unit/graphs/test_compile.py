@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.unit.graph.manifests import desire_of, plan_of, resource
 
-from salver.graph.compile import is_pool
-from salver.graph.plan import BatchPolicy, LogPolicy, StickyPolicy
-from salver.graph.selection import PlanError
+from salver.graphs.compile import is_pool
+from salver.graphs.plan import BatchPolicy, LogPolicy, StickyPolicy
+from salver.graphs.selection import PlanError
 
 MODEL = "model: {modelFormat: {name: sklearn}, storageUri: gs://m/1}"
 STEP = "{containers: [{name: kserve-container, image: x, command: [serve]}]}"

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from salver.graph.builtin_runtimes import LOCAL_RUNTIMES
-from salver.graph.plan import ModelRunner
-from salver.graph.runners import RunnerChooser, model_of
-from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graphs.plan import ModelRunner
+from salver.graphs.runners import RunnerChooser, model_of
+from salver.graphs.selection import PlanError, Runtime, Wanted, select_runtime
 from salver.spec.kserve import InferenceService, ModelFormat, TrainedModel
 from salver.spec.modelmesh import Predictor, PredictorStorage
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from salver.graph.builtin_runtimes import builtin_runtimes
-from salver.graph.compile import compile_inference_service
-from salver.graph.plan import CommandRunner, ContainerRunner, RemoteRunner, Runner
-from salver.graph.pooled import compile_pooled_service
-from salver.graph.selection import PlanError
+from salver.graphs.builtin_runtimes import builtin_runtimes
+from salver.graphs.compile import compile_inference_service
+from salver.graphs.plan import CommandRunner, ContainerRunner, RemoteRunner, Runner
+from salver.graphs.pooled import compile_pooled_service
+from salver.graphs.selection import PlanError
 from salver.spec.kserve import ClusterServingRuntime, InferenceService
 from salver.spec.read import parse_object
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from salver.graph.allotments import followed_metric, notes_of, threads_of, with_behaviour
-from salver.graph.builtin_runtimes import LOCAL_RUNTIMES
-from salver.graph.plan import (
+from salver.graphs.allotments import followed_metric, notes_of, threads_of, with_behaviour
+from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graphs.plan import (
     BatchPolicy,
     CanarySpec,
     Component,
@@ -24,10 +24,10 @@ from salver.graph.plan import (
     ServiceDesire,
     StickyPolicy,
 )
-from salver.graph.pooled import is_pooled
-from salver.graph.runners import URL, RunnerChooser, main_container, model_of
-from salver.graph.scaling import scaling_policy
-from salver.graph.selection import PlanError, Runtime
+from salver.graphs.pooled import is_pooled
+from salver.graphs.runners import URL, RunnerChooser, main_container, model_of
+from salver.graphs.scaling import scaling_policy
+from salver.graphs.selection import PlanError, Runtime
 from salver.spec.kserve import (
     Batcher,
     ComponentExtensionSpec,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from salver.graph.plan import ScalingPolicy
-from salver.graph.scaling import KNATIVE, ScalingReading, duration_s, scaling_policy
+from salver.graphs.plan import ScalingPolicy
+from salver.graphs.scaling import KNATIVE, ScalingReading, duration_s, scaling_policy
 
 KSERVE = "serving.kserve.io/"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.graph.manifests import desire_of, plan_of, resource
 
-from salver.graph.plan import CommandRunner, ContainerRunner, EnvReference, ModelRunner
-from salver.graph.selection import PlanError
+from salver.graphs.plan import CommandRunner, ContainerRunner, EnvReference, ModelRunner
+from salver.graphs.selection import PlanError
 
 
 def runner_of(predictor: str, metadata: str = "{name: iris}", *runtimes: Any) -> Any:

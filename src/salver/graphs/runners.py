@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from salver.graph.builtin_runtimes import LOCAL_RUNTIMES, known_server
-from salver.graph.plan import (
+from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES, known_server
+from salver.graphs.plan import (
     CommandRunner,
     Component,
     ContainerRunner,
@@ -21,8 +21,8 @@ from salver.graph.plan import (
     Runner,
     WireProtocol,
 )
-from salver.graph.selection import PlanError, Runtime, Wanted, select_runtime
-from salver.graph.templates import rendered
+from salver.graphs.selection import PlanError, Runtime, Wanted, select_runtime
+from salver.graphs.templates import rendered
 from salver.spec.kserve import (
     ComponentExtensionSpec,
     InferenceService,

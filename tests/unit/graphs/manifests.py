@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from salver.graph.builtin_runtimes import builtin_runtimes
-from salver.graph.compile import compile_inference_service
-from salver.graph.plan import ComponentPlan, ServiceDesire
-from salver.graph.selection import Runtime
+from salver.graphs.builtin_runtimes import builtin_runtimes
+from salver.graphs.compile import compile_inference_service
+from salver.graphs.plan import ComponentPlan, ServiceDesire
+from salver.graphs.selection import Runtime
 from salver.spec.kserve import InferenceService
 from salver.spec.read import parse_object
 

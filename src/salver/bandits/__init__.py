@@ -1,0 +1,1 @@
+"""Routers that learn: algorithms, their state, and what policies would have earned. Pure."""

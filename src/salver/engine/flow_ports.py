@@ -1,0 +1,103 @@
+"""What the executor of graphs asks of others, and what it hands around: messages.
+
+`executor.py` walks a flow; who answers a step, who chooses a branch that was learned, and who
+watches are given to it as these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from salver.engine.call import Call
+from salver.engine.ports import ServedModel
+from salver.errors import ErrorKind
+
+
+class Message(msgspec.Struct):
+    """A request or an answer between two steps, its body as bytes; never changed once made.
+
+    `codec` is the wire format (`Codec`), `aux` the codec's number, `coding` the body's content
+    coding. `status` is 200, or for a failure that was tolerated the HTTP status that came with it.
+    """
+
+    codec: int
+    aux: int
+    body: bytes | bytearray | memoryview
+    is_request: bool
+    coding: int = 0
+    status: int = 200
+
+
+class Failure(msgspec.Struct):
+    """Why a step has no answer. `status` and `body` are a service's own, where it gave them."""
+
+    kind: ErrorKind
+    message: str
+    status: int = 0
+    body: bytes = b""
+
+
+class Choosing(msgspec.Struct):
+    """What a router that learns is asked with. `run_id` tells the request from all others: it is
+    what rewards name it by."""
+
+    run_id: str
+    message: Message
+    call: Call
+
+
+class Chooser(Protocol):
+    """A router that learns: see `engine/learning.py`."""
+
+    def choose(self, choosing: Choosing) -> int:
+        """The index of the arm. Raises `RequestError`."""
+
+    def reward(
+        self, run_id: str, reward: float, *, arm: int | None = None, context: Message | None = None
+    ) -> None:
+        """Feedback on a choice, once: a second one for the same run is ignored. `arm` and
+        `context` are those of the feedback, for choices that are not on record."""
+
+
+class Poster(Protocol):
+    """Posts to a URL that is no service of this machine."""
+
+    def post(self, url: str, call: Call) -> None:
+        """The call's body and headers go there as they are; any 2xx is delivered, anything else
+        refused with status and body. Never raises, never blocks."""
+
+
+class FlowObserver(Protocol):
+    """Sees what happens in a graph, step by step. Must be quick and never raise.
+
+    `step` is the step's index in its flow.
+    """
+
+    def on_answer(
+        self, step: int, given: Sequence[Message], answer: Message, seconds: float
+    ) -> None:
+        """The step has answered; `given` are its inputs."""
+
+    def on_failure(self, step: int, failure: Failure, seconds: float) -> None:
+        """The step has failed."""
+
+    def on_choice(self, step: int, branch: int) -> None:
+        """The step has chosen."""
+
+    def on_skipped(self, step: int) -> None:
+        """The step was not run: an input or trigger is absent."""
+
+
+class Bindings(msgspec.Struct):
+    """Who answers the steps of a flow. `units` are the graph's own; `find` raises `ModelNotFound`."""
+
+    units: Mapping[str, ServedModel]
+    find: Any
+    """Takes namespace and name of a service, gives its `ServedModel`."""
+    choosers: Mapping[str, Chooser] = {}
+    """Routers that learn, by step."""
+    poster: Poster | None = None
+    observer: FlowObserver | None = None
