@@ -65,7 +65,7 @@ class Call:
         """Hands over a refusal or an error; exactly one of `deliver` and `fail` is called."""
         raise NotImplementedError
 
-    def refuse(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
         """`fail` with what a service answered: its HTTP status and body, for those who pass on
         both as they are."""
         self.fail(kind, message)

@@ -92,7 +92,7 @@ class FlowObserver(Protocol):
 
 
 class Bindings(msgspec.Struct):
-    """Who answers the steps of a flow. `units` are the graph's own; `find` raises `ModelNotFound`."""
+    """Who answers a flow's steps. `units` are the graph's own; `find` raises `ModelNotFound`."""
 
     units: Mapping[str, ServedModel]
     find: Any

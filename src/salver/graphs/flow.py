@@ -196,7 +196,7 @@ class Flow(msgspec.Struct, frozen=True):
 
 
 class GraphUnit(msgspec.Struct, frozen=True):
-    """A model, program or URL of the graph's own, run as a revision is: changed, it is a new one."""
+    """A model, program or URL of the graph's own, run as a revision is; changed, it is new."""
 
     name: str
     plan: ComponentPlan

@@ -71,7 +71,7 @@ class HttpCall(Call):
         if not self.is_abandoned:
             self.connection.answer_error(self, HTTP_STATUS[kind], message)
 
-    def refuse(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
         if not self.is_abandoned:
             self.connection.answer_error(self, status, message, body)
 
