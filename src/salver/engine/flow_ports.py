@@ -14,21 +14,7 @@ import msgspec
 from salver.engine.call import Call
 from salver.engine.ports import ServedModel
 from salver.errors import ErrorKind
-
-
-class Message(msgspec.Struct):
-    """A request or an answer between two steps, its body as bytes; never changed once made.
-
-    `codec` is the wire format (`Codec`), `aux` the codec's number, `coding` the body's content
-    coding. `status` is 200, or for a failure that was tolerated the HTTP status that came with it.
-    """
-
-    codec: int
-    aux: int
-    body: bytes | bytearray | memoryview
-    is_request: bool
-    coding: int = 0
-    status: int = 200
+from salver.protocol.messages import Message as Message
 
 
 class Failure(msgspec.Struct):
@@ -76,10 +62,17 @@ class FlowObserver(Protocol):
     `step` is the step's index in its flow.
     """
 
+    def begin(self, run_id: str, request: Message) -> FlowObserver:
+        """A request comes in. Gives who sees what happens to it: itself, or one for this run."""
+
+    def on_end(self, answer: Message | None) -> None:
+        """The caller has the graph's answer; None if the request has failed."""
+
     def on_answer(
-        self, step: int, given: Sequence[Message], answer: Message, seconds: float
+        self, step: int, given: Sequence[Message], answer: Message | None, seconds: float
     ) -> None:
-        """The step has answered; `given` are its inputs."""
+        """The step has answered; `given` are its inputs. Where steps were asked as one, what went
+        between them was never written: the first has no answer, the others are given nothing."""
 
     def on_failure(self, step: int, failure: Failure, seconds: float) -> None:
         """The step has failed."""

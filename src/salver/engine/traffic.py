@@ -22,6 +22,8 @@ from salver.inference.metadata import ModelMetadata
 TAG_HEADER = b"salver-tag"
 KNATIVE_TAG_HEADER = b"knative-serving-tag"
 _HASH_RANGE = float(1 << 64)
+_ROUNDING = 1e-6
+"""What percents that are no whole numbers may be off by."""
 
 RandomNumber = Callable[[], float]
 """A number from [0, 1), e.g. `random.random`."""
@@ -40,7 +42,7 @@ class Target(msgspec.Struct, frozen=True):
     """
 
     key: str
-    percent: int
+    percent: float
     model: ServedModel
     tag: str = ""
 
@@ -52,10 +54,10 @@ class _Table:
 
     def __init__(self, targets: Sequence[Target], sticky: StickyPolicy | None) -> None:
         open_targets = [target for target in targets if target.percent > 0]
-        if sum(target.percent for target in open_targets) != 100:
+        if abs(sum(target.percent for target in open_targets) - 100) > _ROUNDING:
             percents = ", ".join(f"{each.key} {each.percent}" for each in targets)
             raise ValueError(f"the percents must add up to 100, got: {percents or 'none'}")
-        total = 0
+        total = 0.0
         bounds: list[tuple[float, ServedModel]] = []
         for target in open_targets:
             total += target.percent
@@ -194,6 +196,12 @@ def sticky_value(call: Headed, sticky: StickyPolicy) -> bytes:
     if sticky.cookie:
         return cookie_value(call.header(b"cookie"), sticky.cookie.encode())
     return b""
+
+
+def sticky_point(value: bytes) -> float:
+    """A caller's place in [0, 1): the same for the same value."""
+    digest = hashlib.blake2b(value, digest_size=8).digest()
+    return int.from_bytes(digest, "big") / _HASH_RANGE
 
 
 def cookie_value(header: bytes, name: bytes) -> bytes:

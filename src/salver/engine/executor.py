@@ -1,0 +1,238 @@
+"""A graph as a `ServedModel`: every call becomes a run through its flow.
+
+Owns what all runs of a flow share: the program, who answers, the compiled conditions and weights;
+and what a protocol adds to the answer of a whole graph. A run itself is `flow_run.py`.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import msgspec
+
+from salver.engine.call import Call
+from salver.engine.flow_feedback import give_feedback
+from salver.engine.flow_outputs import Asked, asked_outputs
+from salver.engine.flow_ports import Bindings, Message
+from salver.engine.flow_program import Program
+from salver.engine.flow_run import FlowRun
+from salver.engine.ports import ModelStatus, ServedModel
+from salver.engine.queue import Clock, Scheduler
+from salver.engine.traffic import RandomNumber, sticky_point
+from salver.errors import ModelNotFound, ModelNotReady, RequestError
+from salver.graphs.flow import Conditions, Flow, Function, Service, Step, Unit, Weights
+from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.protocol.gjson import exists
+from salver.protocol.messages import unpacked
+from salver.protocol.operations import Operation, operation_of
+from salver.protocol.wire_codes import Codec
+
+PLATFORM = "salver_graph"
+_SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
+_V2 = (Codec.V2_JSON, Codec.V2_GRPC)
+
+
+class GraphModel:
+    """Implements `ServedModel` over a flow."""
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        flow: Flow,
+        bindings: Bindings,
+        *,
+        clock: Clock,
+        scheduler: Scheduler,
+        random_number: RandomNumber,
+        new_id: Callable[[], str],
+        max_body_bytes: int = 64 << 20,
+    ) -> None:
+        """`new_id` makes ids for requests that bring none; `max_body_bytes` is what a packed body
+        may unpack to where a step looks into it."""
+        self.name = name
+        self.version = version
+        self.flow = flow
+        self.program = Program(flow)
+        self.bindings = bindings
+        self.observer = bindings.observer
+        self.clock = clock
+        self.scheduler = scheduler
+        self.in_flight = 0
+        """Runs whose caller waits."""
+        self.conditions: dict[int, Sequence[Callable[[bytes], bool]]] = {}
+        self.weights: dict[int, Callable[[bytes], int]] = {}
+        self._new_id = new_id
+        self._max_body_bytes = max_body_bytes
+        for node in self.program.nodes:
+            action = node.step.action
+            if isinstance(action, Conditions):
+                self.conditions[node.number] = [partial(exists, path) for path in action.paths]
+            elif isinstance(action, Weights):
+                self.weights[node.number] = _by_weight(action.weights, random_number)
+        self._needs_id = bool(bindings.choosers)
+        self._is_single = len(flow.steps) == 1
+
+    def submit(self, call: Call) -> None:
+        """See `ServedModel`."""
+        codec = call.codec & 0xFF
+        if operation_of(call.codec) is Operation.FEEDBACK:
+            give_feedback(self, call)
+            return
+        request = Message(
+            codec, call.aux, call.body, is_request=True, coding=call.codec >> 8 & 0xFF
+        )
+        try:
+            asked: Asked | None = None
+            if request.coding and not self._is_single:
+                request = unpacked(request, self._max_body_bytes)
+            if codec in _V2 and not self._is_single:
+                request, asked = asked_outputs(request)
+            run_id = self._run_id(call, request) if self._needs_id or codec in _SELDON else ""
+        except RequestError as error:
+            call.fail(error.kind, str(error))
+            return
+        if self.flow.timeout_s:
+            call.limit(min(call.deadline_s, call.arrived_s + self.flow.timeout_s))
+        run = FlowRun(self, call, request, run_id)
+        if asked is not None:
+            run.asked = asked
+            run.wants_binary = asked.is_binary
+        self.in_flight += 1
+        run.begin()
+
+    def _run_id(self, call: Call, request: Message) -> str:
+        """What rewards name the request by: the caller's id of it, or a new one that is told."""
+        if request.codec in _SELDON:
+            from salver.protocol.seldon_meta import puid_of
+
+            own = call.header(b"seldon-puid").decode("latin-1") or puid_of(
+                request.codec, bytes(request.body)
+            )
+            found = own or self._new_id()
+            call.add_header(b"seldon-puid", found.encode("latin-1", "replace"))
+            return found
+        found = call.header(b"x-request-id").decode("latin-1")
+        if not found:
+            found = self._new_id()
+            call.add_header(b"x-request-id", found.encode())
+        return found
+
+    # What runs ask.
+
+    def on_end(self, run: FlowRun) -> None:
+        """The run's caller waits no more."""
+        self.in_flight -= 1
+
+    def finished(self, run: FlowRun, message: Message) -> Message:
+        """The run's answer as its caller gets it. Raises `RequestError`."""
+        if run.asked is not None:
+            message = run.asked.only(message)
+        if message.codec not in _SELDON:
+            return message
+        from salver.protocol.seldon_meta import SeldonFacts, finish
+
+        nodes = self.program.nodes
+        facts = SeldonFacts(
+            puid=run.run_id,
+            routing={
+                nodes[number].step.title or nodes[number].step.name: branch
+                for number, branch in run.branches.items()
+                if nodes[number].is_choice
+            },
+            request_path={
+                step.title or step.name: step.image or step.title or step.name
+                for step in run.steps_done()
+                if step.image or isinstance(step.action, Function | Unit)
+            },
+            tags=run.tags,
+            metrics=run.metrics,
+        )
+        body = finish(message.codec, bytes(message.body), facts)
+        return msgspec.structs.replace(message, body=body, parts=None)
+
+    # The rest of the port.
+
+    @property
+    def status(self) -> ModelStatus:
+        """Ready, or why not: the first of what it asks that is not."""
+        for name, model in self._asked_models():
+            if model is None:
+                return ModelStatus(self.name, self.version, "UNAVAILABLE", f"{name} is not there")
+            if not model.is_ready:
+                reason = model.status.reason or "is not ready"
+                return ModelStatus(self.name, self.version, "UNAVAILABLE", f"{name}: {reason}")
+        return ModelStatus(self.name, self.version, "READY")
+
+    @property
+    def is_ready(self) -> bool:
+        return all(model is not None and model.is_ready for _, model in self._asked_models())
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the first and last models say, as far as the request goes to them and the answer
+        comes from them; nothing is said of tensors of functions."""
+        inputs: list[TensorMetadata] = []
+        for number, at in self.program.from_request:
+            node = self.program.nodes[number]
+            theirs = self._metadata_of(node.step)
+            edge = node.edges[at][1]
+            for tensor in theirs.inputs if theirs is not None else ():
+                if not edge.tensor:
+                    inputs.append(tensor)
+                elif tensor.name == (edge.rename or edge.tensor):
+                    inputs.append(msgspec.structs.replace(tensor, name=edge.tensor))
+        outputs: list[TensorMetadata] = []
+        for source, edge in self.program.output.edges:
+            theirs = self._metadata_of(self.program.nodes[source].step) if source >= 0 else None
+            for tensor in theirs.outputs if theirs is not None else ():
+                if edge.tensor in ("", tensor.name):
+                    outputs.append(msgspec.structs.replace(tensor, name=edge.rename or tensor.name))
+        return ModelMetadata(
+            PLATFORM, _once(inputs), _once(outputs), batchable=False, idempotent=False
+        )
+
+    def _metadata_of(self, step: Step) -> ModelMetadata | None:
+        try:
+            model = self._model_of(step)
+            return None if model is None else model.metadata
+        except (ModelNotReady, ModelNotFound):
+            return None
+
+    def _model_of(self, step: Step) -> ServedModel | None:
+        action = step.action
+        if isinstance(action, Unit):
+            return self.bindings.units.get(action.unit)
+        if isinstance(action, Service):
+            found: ServedModel = self.bindings.find(action.namespace, action.name)
+            return found
+        return None
+
+    def _asked_models(self) -> Iterator[tuple[str, ServedModel | None]]:
+        for name, unit in self.bindings.units.items():
+            yield f"unit '{name}'", unit
+        for step in self.flow.steps:
+            if isinstance(step.action, Service):
+                try:
+                    yield f"service '{step.action.name}'", self._model_of(step)
+                except RequestError:
+                    yield f"service '{step.action.name}'", None
+
+
+def _once(tensors: Sequence[TensorMetadata]) -> tuple[TensorMetadata, ...]:
+    return tuple({each.name: each for each in tensors}.values())
+
+
+def _by_weight(weights: Sequence[float], random_number: RandomNumber) -> Callable[[bytes], int]:
+    """Chooses an index by weight: by chance, or for a caller that is told apart always the same."""
+    bounds = list(itertools.accumulate(weights))
+    last = max(index for index, weight in enumerate(weights) if weight > 0)
+
+    def choose(caller: bytes) -> int:
+        point = sticky_point(caller) if caller else random_number()
+        return min(bisect.bisect_right(bounds, point * bounds[-1]), last)
+
+    return choose

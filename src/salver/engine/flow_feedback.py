@@ -1,0 +1,119 @@
+"""Feedback on a graph's answer: it reaches the nodes that made the answer, and no others.
+
+A Seldon Feedback message says by `response.meta.routing` which branches were taken. Components on
+that path get the message, routers that learn the reward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from salver.engine.call import Call
+from salver.engine.chain import SubCall
+from salver.engine.flow_ports import Message
+from salver.errors import ErrorKind, RequestError, Unsupported
+from salver.graphs.flow import ALL_BRANCHES, Flow, Learned, SeldonNode
+from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack
+from salver.protocol.operations import Operation, marked
+from salver.protocol.wire_codes import Codec
+
+if TYPE_CHECKING:
+    from salver.engine.executor import GraphModel
+
+_SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
+
+
+def give_feedback(model: GraphModel, call: Call) -> None:
+    """Hands the feedback on; the caller's answer is an empty message once all have taken it."""
+    try:
+        _Feedback(model, call).begin()
+    except RequestError as error:
+        call.fail(error.kind, str(error))
+
+
+class _Feedback:
+    """One Feedback message on its way to those who hear of it."""
+
+    def __init__(self, model: GraphModel, call: Call) -> None:
+        from salver.protocol.seldon_meta import read_feedback
+
+        codec = call.codec & 0xFF
+        if codec not in _SELDON:
+            raise Unsupported("feedback is taken in Seldon's protocol: POST /api/v1.0/feedback")
+        self._model = model
+        self._call = call
+        self._parts = read_feedback(codec, bytes(call.body))
+        self._waiting = 1
+
+    def begin(self) -> None:
+        """Asks everybody on the path, at once."""
+        routing = self._parts.facts.routing
+        self._reward(routing)
+        for node in on_path(self._model.flow.tree, routing):
+            if node.hears_feedback:
+                self._tell(node, routing.get(node.name))
+        self._done()
+
+    def _reward(self, routing: Mapping[str, int]) -> None:
+        parts, call = self._parts, self._call
+        context = Message(call.codec & 0xFF, 0, parts.request, is_request=True)
+        for name, chooser in self._model.bindings.choosers.items():
+            arm = routing.get(_title(self._model.flow, name))
+            if arm is not None or parts.facts.puid:
+                chooser.reward(parts.facts.puid, parts.reward, arm=arm, context=context)
+
+    def _tell(self, node: SeldonNode, branch: int | None) -> None:
+        call = self._call
+        unit = self._model.bindings.units[node.unit]
+        codec = call.codec & 0xFF
+        head = StepCall(
+            [Invocation(node.name, node.function, "send_feedback")],
+            [MessageHead("feedback", codec, 0, 0, len(call.body), True)],
+            routing=branch,
+        )
+        body = pack(head, [call.body])
+        tag = marked(codec, Operation.STEP)
+        step = SubCall(call, tag, 0, body, self._model.clock())
+        self._waiting += 1
+        unit.submit(step.then(f"step '{node.name}'", self._on_told))
+
+    def _on_told(self, body: bytes, aux: int, coding: int) -> None:
+        self._done()
+
+    def _done(self) -> None:
+        from salver.protocol.seldon_meta import SeldonFacts, finish
+
+        self._waiting -= 1
+        if self._waiting:
+            return
+        codec = self._call.codec & 0xFF
+        empty = b"{}" if codec == Codec.SELDON_JSON else b""
+        try:
+            body = finish(codec, empty, SeldonFacts(puid=self._parts.facts.puid))
+        except RequestError as error:
+            self._call.fail(ErrorKind.MODEL_FAILED, str(error))
+            return
+        self._call.deliver(body, 0)
+
+
+def on_path(tree: SeldonNode | None, routing: Mapping[str, int]) -> Iterator[SeldonNode]:
+    """The nodes that an answer came by. A router that says nothing took all of its branches."""
+    if tree is None:
+        return
+    yield tree
+    branch = routing.get(tree.name, ALL_BRANCHES)
+    children: Sequence[SeldonNode] = tree.children
+    if branch >= 0:
+        children = children[branch : branch + 1]
+    elif branch != ALL_BRANCHES:
+        children = ()
+    for child in children:
+        yield from on_path(child, routing)
+
+
+def _title(flow: Flow, name: str) -> str:
+    """What a choosing step is called in `meta.routing`."""
+    step = next(each for each in flow.steps if each.name == name)
+    assert isinstance(step.action, Learned)
+    return step.title or step.name

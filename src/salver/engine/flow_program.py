@@ -1,0 +1,148 @@
+"""A flow made ready to be walked: steps by number, who waits for whom, what is asked as one.
+
+Worked out once for each flow; a run (`flow_run.py`) only reads it.
+"""
+
+from __future__ import annotations
+
+from salver.graphs.flow import (
+    REQUEST,
+    Answered,
+    Conditions,
+    Edge,
+    Flow,
+    Function,
+    Learned,
+    Pass,
+    Step,
+    Weights,
+)
+
+FROM_REQUEST = -1
+"""As the number of an edge's source: the request."""
+_CHOICES = (Conditions, Weights, Answered, Learned)
+_FUSED_METHODS = ("call", "predict", "transform_input", "transform_output")
+
+
+class Node:
+    """One step of a program. `edges` are its inputs, then its triggers, each with the number of
+    its source; `targets` are (number of a node, number of its edge) of those who wait for it."""
+
+    __slots__ = (
+        "chain",
+        "edges",
+        "is_choice",
+        "is_in_cycle",
+        "is_plain",
+        "is_side",
+        "number",
+        "step",
+        "survives",
+        "targets",
+        "trigger_from",
+    )
+
+    def __init__(self, number: int, step: Step, numbers: dict[str, int]) -> None:
+        self.number = number
+        self.step = step
+        self.edges: tuple[tuple[int, Edge], ...] = tuple(
+            (numbers[edge.source] if edge.source != REQUEST else FROM_REQUEST, edge)
+            for edge in (*step.inputs, *step.triggers)
+        )
+        self.trigger_from = len(step.inputs)
+        self.targets: list[tuple[int, int]] = []
+        self.is_choice = isinstance(step.action, _CHOICES)
+        self.is_plain = len(step.inputs) == 1 and not step.inputs[0].tensor
+        """It gets one whole message: nothing has to be put together."""
+        self.is_in_cycle = step.max_visits > 1
+        self.is_side = False
+        """Nothing of it gets into the answer: it goes on after it, and its failure is its own."""
+        self.survives = False
+        """Those who wait for it can do without it."""
+        self.chain: tuple[Node, ...] = (self,)
+        """The functions that are asked as one, from this one on; empty if one before asks it."""
+
+
+class Program:
+    """A flow's nodes, and last of them the output as a node that nothing waits for."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        numbers = {step.name: number for number, step in enumerate(flow.steps)}
+        output = Step(
+            "output", Pass(flow.merges_output), flow.output, flow.output_join, path="output"
+        )
+        self.nodes = [Node(at, step, numbers) for at, step in enumerate((*flow.steps, output))]
+        self.output = self.nodes[-1]
+        self.from_request: list[tuple[int, int]] = []
+        for node in self.nodes:
+            for at, (source, _) in enumerate(node.edges):
+                place = (node.number, at)
+                (
+                    self.from_request if source == FROM_REQUEST else self.nodes[source].targets
+                ).append(place)
+        self._mark_sides()
+        for node in self.nodes:
+            node.survives = bool(node.targets) and all(
+                self._can_do_without(target, at) for target, at in node.targets
+            )
+        self._fuse()
+        self.has_cycles = any(node.is_in_cycle for node in self.nodes)
+        self.counts = [len(node.edges) for node in self.nodes]
+
+    def _mark_sides(self) -> None:
+        needed = {self.output.number}
+        todo: list[Node] = [self.output]
+        while todo:
+            for source, _ in todo.pop().edges:
+                if source != FROM_REQUEST and source not in needed:
+                    needed.add(source)
+                    todo.append(self.nodes[source])
+        for node in self.nodes:
+            node.is_side = node.number not in needed
+
+    def _can_do_without(self, target: int, at: int) -> bool:
+        node = self.nodes[target]
+        is_trigger = at >= node.trigger_from
+        join = node.step.triggers_join if is_trigger else node.step.join
+        return join == "any" or (node.step.quorum > 0 and not is_trigger)
+
+    def _fuse(self) -> None:
+        """Chains of functions of one unit, each the only one to wait for the one before."""
+        for node in self.nodes:
+            after = self._next_of(node)
+            if after is None:
+                continue
+            head = next(each for each in self.nodes if node in each.chain)
+            head.chain = (*head.chain, *after.chain)
+            after.chain = ()
+
+    def _next_of(self, node: Node) -> Node | None:
+        if len(node.targets) != 1 or not _is_fusible(node.step):
+            return None
+        after = self.nodes[node.targets[0][0]]
+        step, action = after.step, after.step.action
+        if not isinstance(action, Function) or not isinstance(node.step.action, Function):
+            return None
+        is_next = (
+            action.unit == node.step.action.unit
+            and step.inputs == (Edge(node.step.name),)
+            and not step.triggers
+            and not step.delay_s
+            and step.max_visits == 1
+            and not step.tolerates
+            and step.timeout_s == node.step.timeout_s
+            and action.method not in ("route", "aggregate")
+            and after.number > node.number
+        )
+        return after if is_next else None
+
+
+def _is_fusible(step: Step) -> bool:
+    action = step.action
+    return (
+        isinstance(action, Function)
+        and action.method in _FUSED_METHODS
+        and not step.tolerates
+        and step.max_visits == 1
+    )
