@@ -17,6 +17,10 @@ from salver.errors import ModelNotFound, Unsupported
 DEFAULT_NAMESPACE = "default"
 LOCAL_HOST = "host:"
 """What begins a scope that is a Host header rather than a path's `NAMESPACE/NAME`."""
+MODEL_ADDRESS = "model:"
+"""What begins a scope that is a `Seldon-Model` header."""
+NAME_ADDRESS = "name:"
+"""What begins an address that stands for a model's name: requests for it go elsewhere."""
 
 
 class ServiceEntry(msgspec.Struct, frozen=True):
@@ -41,6 +45,8 @@ class ServiceEntry(msgspec.Struct, frozen=True):
     """The same for components, by name, and for tagged revisions, by host."""
     is_opaque: bool = False
     """It speaks a protocol of its own: inference routes are forwarded too."""
+    addresses: tuple[str, ...] = ()
+    """What else means it: see `GraphDesire.addresses`."""
 
 
 class PoolEntry(msgspec.Struct, frozen=True):
@@ -61,6 +67,8 @@ class ModelDirectory:
         self._named: dict[str, dict[str, ServiceEntry]] = {}
         """The services of a name, by namespace; `_by_name` has the one that a bare name means."""
         self._by_name: dict[str, ServiceEntry] = {}
+        self._stand_ins: dict[str, ServiceEntry] = {}
+        """Who answers in place of the model of a name."""
         self._claims: dict[str, dict[tuple[str, str], tuple[ServiceEntry, ServedModel]]] = {}
         """Who claims a path or host; `_scopes` has the one that gets it."""
         self._scopes: dict[str, tuple[ServiceEntry, ServedModel]] = {}
@@ -101,24 +109,53 @@ class ModelDirectory:
         """The service as it is exposed now."""
         return self._services.get((namespace, name))
 
+    def asked(self, namespace: str, name: str) -> ServedModel:
+        """Whom a graph asks by that name: the service itself, whoever stands in for it towards
+        callers; else the command line's model. Raises `ModelNotFound`."""
+        entry = self._services.get((namespace, name))
+        if entry is None:
+            if namespace != DEFAULT_NAMESPACE:
+                raise ModelNotFound(f"service '{namespace}/{name}' is not there")
+            return self._find_own(name)
+        if entry.is_opaque:
+            raise ModelNotFound(
+                f"service '{namespace}/{name}' speaks a protocol of its own: name its URL instead"
+            )
+        return entry.entry
+
     def _add(self, entry: ServiceEntry) -> None:
         """Adds the entry to the tables; thousands of others are not looked at."""
-        named = self._named.setdefault(entry.name, {})
-        named[entry.namespace] = entry
-        self._by_name[entry.name] = _bearer(named)
+        self._named.setdefault(entry.name, {})[entry.namespace] = entry
+        for name in _stood_for(entry):
+            self._stand_ins[name] = entry
+            self._settle(name)
+        self._settle(entry.name)
         for scope, model in _scopes(entry).items():
             claims = self._claims.setdefault(scope, {})
             claims[entry.namespace, entry.name] = (entry, model)
             self._scopes[scope] = claims[max(claims, key=_rank)]
         self._forwarders |= _forwarders(entry)
 
+    def _settle(self, name: str) -> None:
+        """Whom a bare name means now."""
+        entry = self._stand_ins.get(name)
+        if entry is None and name in self._named:
+            entry = _bearer(self._named[name])
+        if entry is not None:
+            self._by_name[name] = entry
+        else:
+            self._by_name.pop(name, None)
+
     def _remove(self, entry: ServiceEntry) -> None:
         named = self._named[entry.name]
         del named[entry.namespace]
-        if named:
-            self._by_name[entry.name] = _bearer(named)
-        else:
-            del self._named[entry.name], self._by_name[entry.name]
+        if not named:
+            del self._named[entry.name]
+        for name in _stood_for(entry):
+            if self._stand_ins.get(name) is entry:
+                del self._stand_ins[name]
+            self._settle(name)
+        self._settle(entry.name)
         for scope in _scopes(entry):
             claims = self._claims[scope]
             del claims[entry.namespace, entry.name]
@@ -155,6 +192,8 @@ class ModelDirectory:
         A host that belongs to no service is just the server's own name. Raises
         `ModelNotFound`.
         """
+        if scope.startswith(MODEL_ADDRESS):
+            return self._find_addressed(scope, version)
         found = self._scopes.get(scope)
         if found is None:
             if scope in self._pools:
@@ -170,6 +209,15 @@ class ModelDirectory:
         if name and name != entry.name:
             raise ModelNotFound(f"service '{scope}' has no model '{name}': it has '{entry.name}'")
         return _of_version(entry, model, version)
+
+    def _find_addressed(self, scope: str, version: str) -> ServedModel:
+        """The model that a `Seldon-Model` header means, whatever the path calls it."""
+        name = scope.removeprefix(MODEL_ADDRESS)
+        found = self._scopes.get(scope)
+        entry = self._stand_ins.get(name) or (found[0] if found is not None else None)
+        return (
+            self.find(name, version) if entry is None else _of_version(entry, entry.entry, version)
+        )
 
     def forwarder(self, scope: str) -> Forwarder | None:
         """What answers every path under this one, or at this host; None if nothing does."""
@@ -208,8 +256,8 @@ class ModelDirectory:
 
     def statuses(self) -> Sequence[ModelStatus]:
         services = [
-            msgspec.structs.replace(entry.entry.status, name=entry.name)
-            for _, entry in sorted(self._by_name.items())
+            msgspec.structs.replace(entry.entry.status, name=name)
+            for name, entry in sorted(self._by_name.items())
         ]
         return [*services, *self._own.statuses()]
 
@@ -262,7 +310,14 @@ def _scopes(entry: ServiceEntry) -> dict[str, ServedModel]:
     found = {f"{entry.namespace}/{entry.name}": entry.entry}
     found |= {LOCAL_HOST + host: entry.entry for host in entry.hosts}
     found |= {LOCAL_HOST + host: model for host, model in entry.tagged.items()}
+    found |= {each: entry.entry for each in entry.addresses if not each.startswith(NAME_ADDRESS)}
     return found | {f"{entry.namespace}/{name}": each for name, each in entry.components.items()}
+
+
+def _stood_for(entry: ServiceEntry) -> list[str]:
+    """The models in whose place the service answers."""
+    marked = [each for each in entry.addresses if each.startswith(NAME_ADDRESS)]
+    return [each.removeprefix(NAME_ADDRESS) for each in marked]
 
 
 def _forwarders(entry: ServiceEntry) -> dict[str, Forwarder]:

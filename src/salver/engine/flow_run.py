@@ -17,42 +17,27 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from salver.engine.call import Call
+from salver.engine.flow_calls import FlowCall
 from salver.engine.flow_outputs import Asked
-from salver.engine.flow_ports import Choosing, Failure, Message
+from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_program import Node
-from salver.engine.flow_texts import NOT_MATCHED, named, no_output, tolerated
-from salver.engine.ports import ServedModel
-from salver.engine.traffic import sticky_value
+from salver.engine.flow_starts import STARTS
+from salver.engine.flow_texts import named, no_output, tolerated
 from salver.errors import ErrorKind, InvalidInput, ModelFailed, RequestError
 from salver.graphs.flow import (
     ALL_BRANCHES,
-    NO_BRANCH,
-    OTHERWISE,
-    Address,
-    Answered,
-    Conditions,
     Edge,
     Function,
-    Gather,
-    Learned,
     Pass,
-    Service,
     Step,
-    Unit,
-    Weights,
 )
-from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack, unpack_reply
+from salver.protocol.bundle import unpack_reply
 from salver.protocol.messages import (
-    as_request,
     as_response,
     assemble,
     find_tensor,
-    fitted,
-    gathered,
-    json_view,
     tensors_of,
 )
-from salver.protocol.operations import Operation, marked
 from salver.protocol.wire_codes import Codec
 
 if TYPE_CHECKING:
@@ -72,87 +57,29 @@ _Value = Message | _Absent | None
 """What an edge has: None while it is undecided."""
 
 
-class FlowCall(Call):
-    """A step's own call, on behalf of the caller's."""
-
-    __slots__ = ("_is_given_up", "node", "run", "started_s")
-
-    def __init__(
-        self, run: FlowRun, node: Node, tag: int, aux: int, body: bytes | bytearray, now_s: float
-    ) -> None:
-        self.run = run
-        self.node = node
-        self.started_s = now_s
-        self._is_given_up = False
-        super().__init__(tag, aux, body, arrived_s=now_s, deadline_s=run.call.deadline_s)
-        if node.step.timeout_s:
-            self.deadline_s = min(self.deadline_s, now_s + node.step.timeout_s)
-
-    @property
-    def granted_s(self) -> float:
-        """See `Call`. What the caller's was given: a step has the rest of it."""
-        return self.node.step.timeout_s or self.run.call.granted_s
-
-    def limit(self, deadline_s: float) -> None:
-        """See `Call`. A step that may take longer leaves no less time to those after it."""
-        if self.node.step.timeout_s:
-            self.deadline_s = min(self.deadline_s, deadline_s)
-            return
-        self.deadline_s = deadline_s
-        if deadline_s > self.run.call.deadline_s and not self.run.model.flow.timeout_s:
-            self.run.call.limit(deadline_s)
-
-    @property
-    def is_abandoned(self) -> bool:
-        """The caller has left, or nobody needs this step any more."""
-        return self._is_given_up or self.run.call.is_abandoned
-
-    @is_abandoned.setter
-    def is_abandoned(self, value: bool) -> None:
-        self._is_given_up = value
-
-    def deliver(self, body: bytes, aux: int) -> None:
-        if not self.is_abandoned:
-            self.run.on_answer(self, body, aux)
-
-    def fail(self, kind: ErrorKind, message: str) -> None:
-        if not self.is_abandoned:
-            self.run.on_failure(self.node, Failure(kind, message), self.started_s)
-
-    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
-        if not self.is_abandoned:
-            self.run.on_failure(self.node, Failure(kind, message, status, body), self.started_s)
-
-    def header(self, name: bytes) -> bytes:
-        return self.run.call.header(name)
-
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self.run.call.headers()
-
-
 class FlowRun:
     """See the module. Keeps its `GraphModel` alive until its last step has answered."""
 
     __slots__ = (
-        "_asks",
         "_failure",
-        "_given",
         "_is_pumping",
         "_missing",
         "_ready",
         "_state",
         "_timers",
-        "_values",
         "_visits",
         "asked",
+        "asks",
         "branches",
         "call",
+        "given",
         "is_over",
         "metrics",
         "model",
         "request",
         "run_id",
         "tags",
+        "values",
         "wants_binary",
     )
 
@@ -170,11 +97,11 @@ class FlowRun:
         """What the choosing steps have chosen, by their numbers."""
         self.tags: dict[str, object] = {}
         self.metrics: list[dict[str, object]] = []
-        self._values: list[list[_Value]] = [[None] * count for count in program.counts]
+        self.values: list[list[_Value]] = [[None] * count for count in program.counts]
         self._state = [_WAITING] * len(program.counts)
-        self._given: dict[int, Message] = {}
+        self.given: dict[int, Message] = {}
         self._visits: dict[int, int] = {}
-        self._asks: dict[int, FlowCall] = {}
+        self.asks: dict[int, FlowCall] = {}
         self._ready: deque[Node] = deque()
         self._is_pumping = False
         self._timers = 0
@@ -186,7 +113,7 @@ class FlowRun:
         nodes = self.model.program.nodes
         for number, at in self.model.program.from_request:
             node = nodes[number]
-            self._decide(node, at, self._through(node.edges[at][1], self.request, "the request"))
+            self.decide(node, at, self.through(node.edges[at][1], self.request, "the request"))
         self._pump()
 
     def steps_done(self) -> list[Step]:
@@ -196,7 +123,7 @@ class FlowRun:
 
     # Edges.
 
-    def _through(self, edge: Edge, message: Message, source: str) -> Message | _Absent:
+    def through(self, edge: Edge, message: Message, source: str) -> Message | _Absent:
         """What of a message comes through an edge."""
         if not edge.tensor:
             return message
@@ -209,8 +136,8 @@ class FlowRun:
         self._missing = f"{source} has no tensor '{edge.tensor}' (it has {has})"
         return ABSENT
 
-    def _decide(self, node: Node, at: int, value: _Value) -> None:
-        values = self._values[node.number]
+    def decide(self, node: Node, at: int, value: _Value) -> None:
+        values = self.values[node.number]
         if values[at] is None or node.is_in_cycle:
             values[at] = value
             self._consider(node, at)
@@ -220,7 +147,7 @@ class FlowRun:
         state = self._state[node.number]
         if state != _WAITING and not self._may_run_again(node, at):
             return
-        values = self._values[node.number]
+        values = self.values[node.number]
         step = node.step
         if len(values) == 1:
             verdict = None if values[0] is None else values[0] is not ABSENT
@@ -239,7 +166,7 @@ class FlowRun:
 
     def _may_run_again(self, node: Node, at: int) -> bool:
         visits = self._visits.get(node.number, 0)
-        is_news = isinstance(self._values[node.number][at], Message)
+        is_news = isinstance(self.values[node.number][at], Message)
         if not node.is_in_cycle or not is_news or self._state[node.number] != _DONE:
             return False
         if visits >= node.step.max_visits:
@@ -253,7 +180,7 @@ class FlowRun:
         self._state[number] = _RUNNING
         if node.is_in_cycle:
             self._visits[number] = self._visits.get(number, 0) + 1
-        if len(self._values[number]) > 1 and not node.is_in_cycle:
+        if len(self.values[number]) > 1 and not node.is_in_cycle:
             self._release_undecided(node)
         if node.step.delay_s:
             self._wait(node.step.delay_s, partial(self._ready.append, node))
@@ -263,7 +190,7 @@ class FlowRun:
     def _close_window(self, node: Node) -> None:
         if self._state[node.number] != _WAITING:
             return
-        values = self._values[node.number]
+        values = self.values[node.number]
         for at in range(node.trigger_from):
             if values[at] is None:
                 values[at] = ABSENT
@@ -300,11 +227,11 @@ class FlowRun:
         if node.is_in_cycle:
             return
         for number, at in node.targets:
-            self._decide(nodes[number], at, ABSENT)
+            self.decide(nodes[number], at, ABSENT)
 
     def _release_undecided(self, node: Node) -> None:
         """The step goes ahead without some of its sources: nobody else may need them."""
-        for (source, _), value in zip(node.edges, self._values[node.number], strict=True):
+        for (source, _), value in zip(node.edges, self.values[node.number], strict=True):
             if value is None and source >= 0:
                 self._release(self.model.program.nodes[source])
 
@@ -314,7 +241,7 @@ class FlowRun:
             return
         if any(state[number] == _WAITING for number, _ in node.targets):
             return
-        ask = self._asks.pop(node.number, None)
+        ask = self.asks.pop(node.number, None)
         if ask is not None:
             ask.is_abandoned = True
         was_waiting = state[node.number] == _WAITING
@@ -336,29 +263,29 @@ class FlowRun:
                     self._start(node)
         finally:
             self._is_pumping = False
-        if self.model.program.has_cycles and not (self._asks or self._timers or self.is_over):
+        if self.model.program.has_cycles and not (self.asks or self._timers or self.is_over):
             # Nothing moves any more: what is undecided will stay so.
             self._end_without_answer()
 
     def _start(self, node: Node) -> None:
         if node is self.model.program.output:
             try:
-                self._finish(self._joined(node))
+                self._finish(self.joined(node))
             except RequestError as error:
                 self._end(Failure(error.kind, str(error)))
             return
         try:
-            _STARTS[type(node.step.action)](self, node)
+            STARTS[type(node.step.action)](self, node)
             if node.is_in_cycle and node.step.join == "any":
                 # What it has used it does not get again on the next round.
-                values = self._values[node.number]
+                values = self.values[node.number]
                 values[:] = [None] * len(values)
         except RequestError as error:
             self.on_failure(node, Failure(error.kind, str(error)), self.model.clock())
 
-    def _joined(self, node: Node) -> Message:
+    def joined(self, node: Node) -> Message:
         """The one message that a step is given."""
-        values = self._values[node.number]
+        values = self.values[node.number]
         if node.is_plain:
             assert isinstance(values[0], Message)
             return values[0]
@@ -376,9 +303,9 @@ class FlowRun:
                 return message
         if not present:
             raise ModelFailed("nothing has come to it")
-        return self._merged(present, node)
+        return self.merged(present, node)
 
-    def _merged(self, present: Sequence[tuple[Edge, Message]], node: Node) -> Message:
+    def merged(self, present: Sequence[tuple[Edge, Message]], node: Node) -> Message:
         tensors = []
         taken: set[str] = set()
         for edge, message in present:
@@ -396,175 +323,22 @@ class FlowRun:
             tensors, self.request, is_request=not is_answer, is_binary=self.wants_binary
         )
 
-    def _ask_model(self, node: Node, model: ServedModel) -> None:
-        message = self._joined(node)
-        if not message.is_request:
-            message = self._requested(node, message, model)
-        if node.step.inputs[0].source and message is not self.request:
-            names = _input_names(model)
-            if names:
-                message = fitted(message, names, self.request, is_binary=self.wants_binary)
-        self._note_given(node, message)
-        self._submit(node, model, message.codec | message.coding << 8, message.aux, message.body)
-
-    def _requested(self, node: Node, message: Message, model: ServedModel) -> Message:
-        how = node.step.as_request
-        if how == "raw":
-            return msgspec.structs.replace(message, is_request=True, parts=None)
-        is_mapped = how == "mapped" or _is_ours(model)
-        return as_request(message, self.request, is_mapped=is_mapped, is_binary=self.wants_binary)
-
-    def _submit(
-        self,
-        node: Node,
-        model: ServedModel,
-        tag: int,
-        aux: int,
-        body: bytes | bytearray | memoryview,
-    ) -> None:
-        plain = bytes(body) if isinstance(body, memoryview) else body
-        ask = FlowCall(self, node, tag, aux, plain, self.model.clock())
-        self._asks[node.number] = ask
-        model.submit(ask)
-
-    def _note_given(self, node: Node, message: Message) -> None:
-        self._given[node.number] = message
-        for number, at in node.targets:
-            target = self.model.program.nodes[number]
-            edge = target.edges[at][1]
-            if edge.end == "inputs":
-                source = f"the input of step '{node.step.name}'"
-                self._decide(target, at, self._through(edge, message, source))
-
-    def _start_service(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Service)
-        self._ask_model(node, self.model.bindings.find(action.namespace, action.name))
-
-    def _start_unit(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Unit)
-        self._ask_model(node, self.model.bindings.units[action.unit])
-
-    def _start_address(self, node: Node) -> None:
-        action, poster = node.step.action, self.model.bindings.poster
-        assert isinstance(action, Address)
-        if poster is None:
-            raise ModelFailed("this server posts to no URLs")
-        message = self._joined(node)
-        self._note_given(node, message)
-        ask = FlowCall(
-            self, node, message.codec, message.aux, bytes(message.body), self.model.clock()
-        )
-        self._asks[node.number] = ask
-        poster.post(action.url, ask)
-
-    def _start_function(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Function)
-        given = self._given_by_source(node)
-        self._note_given(node, given[0][1])
-        heads = [
-            MessageHead(name, each.codec, each.aux, each.coding, len(each.body), each.is_request)
-            for name, each in given
-        ]
-        head = StepCall(_invocations(node), heads)
-        body = pack(head, [each.body for _, each in given])
-        tag = marked(self.request.codec, Operation.STEP)
-        self._submit(node, self.model.bindings.units[action.unit], tag, 0, body)
-
-    def _given_by_source(self, node: Node) -> list[tuple[str, Message]]:
-        """A function's arguments: one message of each source, its tensors as the edges say."""
-        values = self._values[node.number]
-        by_source: dict[str, list[tuple[Edge, Message]]] = {}
-        for (_, edge), value in zip(node.edges[: node.trigger_from], values, strict=False):
-            if isinstance(value, Message):
-                by_source.setdefault(edge.source, []).append((edge, value))
-        found = []
-        for source, present in by_source.items():
-            is_whole = len(present) == 1 and not present[0][0].tensor
-            message = present[0][1] if is_whole else self._merged(present, node)
-            found.append((source or "request", message))
-        if not found:
-            raise ModelFailed("nothing has come to it")
-        return found
-
-    def _start_gather(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Gather)
-        present = [
-            (key, value)
-            for key, value in zip(action.keys, self._values[node.number], strict=False)
-            if isinstance(value, Message)
-        ]
-        keys, messages = [key for key, _ in present], [value for _, value in present]
-        self._answer(node, gathered(keys, messages, self.request), messages)
-
-    def _start_pass(self, node: Node) -> None:
-        message = self._joined(node)
-        self._answer(node, message, (message,))
-
-    # Choices.
-
-    def _start_conditions(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Conditions)
-        message = self._joined(node)
-        document = json_view(message)
-        for branch, holds in enumerate(self.model.conditions[node.number]):
-            if holds(document):
-                self._choose(node, branch, message)
-                return
-        if any(self._edge_of(place).branch == OTHERWISE for place in node.targets):
-            self._choose(node, OTHERWISE, message)
-            return
-        text = "none of the conditions holds for the message"
-        failure = Failure(ErrorKind.MODEL_NOT_FOUND, text, *NOT_MATCHED)
-        self.on_failure(node, failure, self.model.clock())
-
-    def _start_weights(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Weights)
-        choose = self.model.weights[node.number]
-        caller = sticky_value(self.call, action.sticky) if action.sticky is not None else b""
-        self._choose(node, choose(caller), self._joined(node))
-
-    def _start_answered(self, node: Node) -> None:
-        action = node.step.action
-        assert isinstance(action, Answered)
-        source = node.edges[node.trigger_from][0]
-        branch = self.branches.get(source)
-        decider = self.model.program.nodes[source].step.name
-        if branch is None:
-            raise ModelFailed(f"step '{decider}' has named no branch")
-        if not (NO_BRANCH <= branch < action.branches):
-            raise ModelFailed(
-                f"step '{decider}' named branch {branch}, of 0 to {action.branches - 1}"
-            )
-        self._choose(node, branch, self._joined(node))
-
-    def _start_learned(self, node: Node) -> None:
-        message = self._joined(node)
-        chooser = self.model.bindings.choosers[node.step.name]
-        branch = chooser.choose(Choosing(self.run_id, message, self.call))
-        self._choose(node, branch, message)
-
-    def _choose(self, node: Node, branch: int, message: Message) -> None:
+    def choose(self, node: Node, branch: int, message: Message) -> None:
         self.branches[node.number] = branch
         if self.model.observer is not None:
             self.model.observer.on_choice(node.number, branch)
-        self._given[node.number] = message
+        self.given[node.number] = message
         self._state[node.number] = _DONE
         for place in node.targets:
-            edge = self._edge_of(place)
+            edge = self.edge_of(place)
             is_taken = edge.branch in (None, branch) or (
                 branch == ALL_BRANCHES and edge.branch is not None and edge.branch >= 0
             )
             target = self.model.program.nodes[place[0]]
-            value = self._through(edge, message, f"step '{node.step.name}'") if is_taken else ABSENT
-            self._decide(target, place[1], value)
+            value = self.through(edge, message, f"step '{node.step.name}'") if is_taken else ABSENT
+            self.decide(target, place[1], value)
 
-    def _edge_of(self, place: tuple[int, int]) -> Edge:
+    def edge_of(self, place: tuple[int, int]) -> Edge:
         return self.model.program.nodes[place[0]].edges[place[1]][1]
 
     # Answers.
@@ -572,7 +346,7 @@ class FlowRun:
     def on_answer(self, ask: FlowCall, body: bytes, aux: int) -> None:
         """A step's call is answered."""
         node = ask.node
-        if self._asks.pop(node.number, None) is not ask:
+        if self.asks.pop(node.number, None) is not ask:
             return
         seconds = self.model.clock() - ask.started_s
         if isinstance(node.step.action, Function):
@@ -601,7 +375,7 @@ class FlowRun:
             message = Message(head.codec, head.aux, bytes(bodies[-1]), head.is_request, head.coding)
         if reply.branch is not None:
             self.branches[last.number] = reply.branch
-            message = message or self._given[node.number]
+            message = message or self.given[node.number]
         if message is None:
             text = "it answered without a message"
             self.on_failure(last, Failure(ErrorKind.MODEL_FAILED, text), 0.0)
@@ -617,7 +391,7 @@ class FlowRun:
         observer = self.model.observer
         if observer is None:
             return
-        given = (self._given[chain[0].number],)
+        given = (self.given[chain[0].number],)
         for at, each in enumerate(chain):
             took = parts[at] if len(chain) > 1 and at < len(parts) else seconds
             answer = message if each is chain[-1] else None
@@ -625,12 +399,12 @@ class FlowRun:
 
     def _observed(self, node: Node, message: Message, seconds: float) -> None:
         if self.model.observer is not None:
-            given = self._given.get(node.number)
+            given = self.given.get(node.number)
             self.model.observer.on_answer(
                 node.number, () if given is None else (given,), message, seconds
             )
 
-    def _answer(self, node: Node, message: Message, given: Sequence[Message]) -> None:
+    def answer(self, node: Node, message: Message, given: Sequence[Message]) -> None:
         """The answer of a step that asks nobody."""
         if self.model.observer is not None:
             self.model.observer.on_answer(node.number, given, message, 0.0)
@@ -644,16 +418,16 @@ class FlowRun:
             edge = target.edges[at][1]
             if edge.end == "outputs":
                 if edge.tensor:
-                    value: _Value = self._through(edge, message, f"step '{node.step.name}'")
+                    value: _Value = self.through(edge, message, f"step '{node.step.name}'")
                     if value is ABSENT and node.is_in_cycle:
                         continue  # It may come on the next round.
                 else:
                     value = message
-                self._decide(target, at, value)
+                self.decide(target, at, value)
 
     def on_failure(self, node: Node, failure: Failure, started_s: float) -> None:
         """A step has failed: that is its answer, or the end of what needs it."""
-        self._asks.pop(node.number, None)
+        self.asks.pop(node.number, None)
         if self._state[node.number] in (_DONE, _ABSENT):
             return
         if self.model.observer is not None:
@@ -662,7 +436,7 @@ class FlowRun:
         if node.step.tolerates:
             self._send(node, tolerated(failure, self.request.codec))
         else:
-            self._give_up(node, named(node, failure, self._given.get(node.number)))
+            self._give_up(node, named(node, failure, self.given.get(node.number)))
         self._pump()
 
     def _give_up(self, node: Node, failure: Failure) -> None:
@@ -711,25 +485,10 @@ class FlowRun:
         """The caller has its answer: what was on its way to it need not arrive."""
         self.is_over = True
         self.model.on_end(self)
-        for number, ask in list(self._asks.items()):
+        for number, ask in list(self.asks.items()):
             if not self.model.program.nodes[number].is_side:
                 ask.is_abandoned = True
-                del self._asks[number]
-
-
-_Start = Callable[[FlowRun, Node], None]
-_STARTS: dict[type, _Start] = {
-    Service: FlowRun._start_service,
-    Unit: FlowRun._start_unit,
-    Address: FlowRun._start_address,
-    Function: FlowRun._start_function,
-    Gather: FlowRun._start_gather,
-    Pass: FlowRun._start_pass,
-    Conditions: FlowRun._start_conditions,
-    Weights: FlowRun._start_weights,
-    Answered: FlowRun._start_answered,
-    Learned: FlowRun._start_learned,
-}
+                del self.asks[number]
 
 
 def _verdict(values: Sequence[_Value], join: str, quorum: int) -> bool | None:
@@ -745,31 +504,3 @@ def _verdict(values: Sequence[_Value], join: str, quorum: int) -> bool | None:
     if present >= wanted:
         return True
     return False if present + undecided < wanted else None
-
-
-def _invocations(node: Node) -> list[Invocation]:
-    found = []
-    for each in node.chain:
-        action = each.step.action
-        assert isinstance(action, Function)
-        found.append(Invocation(each.step.title or each.step.name, action.function, action.method))
-    return found
-
-
-def _input_names(model: ServedModel) -> Sequence[str]:
-    """What the model's inputs must be called; nothing if any name will do, or none is known."""
-    try:
-        metadata = model.metadata
-    except RequestError:
-        return ()
-    if metadata.positional_input or metadata.column_names:
-        return ()
-    return [each.name for each in metadata.inputs if not each.optional]
-
-
-def _is_ours(model: ServedModel) -> bool:
-    """Whether a worker of ours answers, which knows V1's `instances` only."""
-    try:
-        return model.metadata.platform != "remote"
-    except RequestError:
-        return True
