@@ -16,6 +16,7 @@ import msgspec
 
 from salver.errors import InvalidInput, ModelFailed, PayloadTooLarge, Unsupported
 from salver.protocol import wire_fields
+from salver.protocol.frame import ContentCoding
 from salver.protocol.wire_codes import Codec
 
 Body = bytes | bytearray | memoryview
@@ -97,20 +98,26 @@ _encode = msgspec.json.Encoder().encode
 
 
 def as_request(
-    message: Message, first: Message, *, is_mapped: bool, is_binary: bool = False
+    message: Message,
+    first: Message,
+    *,
+    is_mapped: bool,
+    is_binary: bool = False,
+    names: Sequence[str] = (),
 ) -> Message:
     """The answer as the next step's request. V1's needs to be mapped for that, Seldon's does not.
 
     `first` is the graph's own request, whose id the others have too.
 
     `is_mapped`: V1's predictions become instances; else its answer is sent on as it is.
-    `is_binary`: V2 in JSON asks for raw tensors in return.
+    `is_binary`: V2 in JSON asks for raw tensors in return. `names`: see `fitted`.
     """
     if message.is_request:
         return message
     codec = message.codec
     if codec in (Codec.V2_JSON, Codec.V2_GRPC) and message.status < 300:
-        return assemble(tensors_of(message), first, is_request=True, is_binary=is_binary)
+        tensors = _renamed(tensors_of(message), names)
+        return assemble(tensors, first, is_request=True, is_binary=is_binary)
     if codec == Codec.V1_JSON and is_mapped:
         return msgspec.structs.replace(message, body=_mapped_v1(message), is_request=True)
     return msgspec.structs.replace(message, is_request=True, parts=None)
@@ -143,8 +150,10 @@ def unpacked(message: Message, limit_bytes: int) -> Message:
     """The message with its content coding undone. Raises `InvalidInput`, `PayloadTooLarge`."""
     if not message.coding:
         return message
-    # 32: gzip and zlib heads are told apart by themselves.
-    stream = zlib.decompressobj(32 + zlib.MAX_WBITS)
+    # 32: gzip and zlib heads are told apart by themselves. "deflate" means zlib's format, yet
+    # some clients send the bare stream.
+    is_bare = message.coding == ContentCoding.DEFLATE and bytes(message.body[:1]) != b"\x78"
+    stream = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS)
     try:
         plain = stream.decompress(message.body, limit_bytes + 1)
     except zlib.error as error:
@@ -267,13 +276,19 @@ def fitted(
     if message.codec not in (Codec.V2_JSON, Codec.V2_GRPC) or message.coding:
         return message
     tensors = tensors_of(message)
-    if len(tensors) != len(names) or any(each.name in names for each in tensors):
+    renamed = _renamed(tensors, names)
+    if renamed is tensors:
         return message
-    renamed = [
+    return assemble(renamed, first, is_request=True, is_binary=is_binary)
+
+
+def _renamed(tensors: list[Tensor], names: Sequence[str]) -> list[Tensor]:
+    if len(tensors) != len(names) or any(each.name in names for each in tensors):
+        return tensors
+    return [
         msgspec.structs.replace(tensor, name=name)
         for tensor, name in zip(tensors, names, strict=True)
     ]
-    return assemble(renamed, first, is_request=True, is_binary=is_binary)
 
 
 # V2 in JSON.
@@ -481,9 +496,14 @@ def _texts(raw: bytes) -> list[str]:
 
 
 def _typed_elements(tensor: Tensor) -> list[Any]:
+    from google.protobuf.message import DecodeError
+
     from salver.protocol import inference_pb2
 
-    head = inference_pb2.ModelInferRequest.InferInputTensor.FromString(tensor.data)
+    try:
+        head = inference_pb2.ModelInferRequest.InferInputTensor.FromString(tensor.data)
+    except DecodeError:
+        return []
     for name in _CONTENTS.values():
         values = getattr(head.contents, name)
         if values:
