@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from salver.control.ports import UNSEEN, Observation, Phase, RevisionOrder
+from salver.graphs.flow import GraphDesire
 from salver.graphs.plan import Component, ServiceDesire, TrafficPlan
 
 
@@ -15,6 +16,7 @@ class FakeMachine:
         self.seen: dict[tuple[str, str], Observation] = {}
         self.orders: dict[str, RevisionOrder] = {}
         self.exposed: dict[tuple[str, str], Mapping[Component, TrafficPlan]] = {}
+        self.graphs: dict[tuple[str, str], tuple[GraphDesire, Mapping[str, str]]] = {}
         self.said: list[str] = []
 
     def start(self, order: RevisionOrder) -> None:
@@ -44,6 +46,15 @@ class FakeMachine:
 
     def withdraw(self, namespace: str, name: str) -> None:
         if self.exposed.pop((namespace, name), None) is not None:
+            self.said.append(f"withdraw {name}")
+
+    def expose_graph(self, desire: GraphDesire, units: Mapping[str, str], address: str) -> None:
+        shares = " ".join(f"{each.name}={each.percent:g}" for each in desire.variants)
+        self.said.append(f"expose {desire.name} {shares} of {','.join(units.values()) or 'none'}")
+        self.graphs[desire.namespace, desire.name] = (desire, units)
+
+    def withdraw_graph(self, namespace: str, name: str) -> None:
+        if self.graphs.pop((namespace, name), None) is not None:
             self.said.append(f"withdraw {name}")
 
     def become(self, name: str, phase: Phase, detail: str = "", replicas: int = 1) -> None:

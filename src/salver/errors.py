@@ -15,6 +15,7 @@
     |   |-- UnrecognisedArtifact     no known format
     |   |-- MissingFramework         the format is known, its library is not installed
     |   |-- LoadFailed               the framework could not load it
+    |   |-- GraphError               a graph written in Python that cannot be traced, or run
     |   |-- StorageError             a URI that cannot be fetched, or not as it should be
     |   `-- EnvironmentFailed        the Python packages a model needs cannot be installed
     |-- ResourceError                a declared resource cannot be read or changed as asked
@@ -135,6 +136,10 @@ class MissingFramework(ArtifactError):
 
 class LoadFailed(ArtifactError):
     """The framework found the artifact unreadable, or the model's own `load` raised."""
+
+
+class GraphError(ArtifactError):
+    """A graph written in Python that cannot be traced, or not be run as it is asked to."""
 
 
 class StorageError(ArtifactError):

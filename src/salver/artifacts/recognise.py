@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from salver.artifacts.graph_modules import graphs_in
 from salver.artifacts.pickles import PickleContents, pickle_contents
 from salver.artifacts.recorded import xgboost_binary_version
 from salver.errors import UnrecognisedArtifact
@@ -266,6 +267,11 @@ def _recognise_python(path: Path, attribute: str) -> Recognised:
     suitable = [name for name, node in classes.items() if _has_predict(node)]
     if len(suitable) == 1:
         return Recognised("python", f"class {suitable[0]}", preload, suitable[0])
+    if not suitable and (graphs := graphs_in(tree)):
+        raise UnrecognisedArtifact(
+            f"{path} declares the graph {graphs[0]} and no model: serve the file itself, as "
+            f"salver serve {path.name}"
+        )
     if not suitable:
         raise UnrecognisedArtifact(
             f"{path} has no class with a predict method; add one, or name it: {path.name}:Class"

@@ -63,11 +63,14 @@ def serve(
     settings: ServeSettings,
     announce: Announce,
     manifests: Sequence[JsonObject] = (),
+    *,
+    graphs: Sequence[JsonObject] = (),
 ) -> int:
     """Serves the targets until told to stop (SIGINT, SIGTERM); returns the exit code.
 
-    `manifests` are resources to apply at the start. With manifests, or without targets, what is
-    declared is kept in the state directory; else it ends with the process.
+    `manifests` are resources to apply at the start, `graphs` those of targets that are graphs.
+    With manifests, or without targets, what is declared is kept in the state directory; else it
+    ends with the process.
 
     Raises `ArtifactError` and `StartupError` before anything is served, and `LoadFailed` if
     not a single model loads.
@@ -81,7 +84,7 @@ def serve(
     for note in dict.fromkeys(note for target in found for note in target.notes):
         logger.warning("%s", note)
     registry = Registry()
-    is_kept = bool(manifests) or not found
+    is_kept = bool(manifests) or not (found or graphs)
     echo = logs.Echo(settings.log_format)
     environments = PythonEnvironments(
         settings.state_dir / "environments",
@@ -98,7 +101,8 @@ def serve(
     )
     try:
         catalog.prepare(found)
-        server = _Server(catalog, settings, registry, environments, found, manifests, is_kept)
+        applied = (*manifests, *graphs)
+        server = _Server(catalog, settings, registry, environments, found, applied, is_kept)
         return uvloop.run(server.run(announce))
     finally:
         catalog.close()

@@ -25,6 +25,7 @@ from salver.backends.local.bring_up import BringUp
 from salver.backends.local.catalog import LocalCatalog, options_of
 from salver.backends.local.declared_pool import DeclaredPool
 from salver.backends.local.elsewhere import Elsewhere
+from salver.backends.local.graph_wiring import GraphWiring
 from salver.backends.local.machine import LocalMachine
 from salver.backends.local.model_keeper import ModelKeeper
 from salver.backends.local.own_workers import OwnWorkers
@@ -32,11 +33,14 @@ from salver.backends.local.wiring import Wiring
 from salver.backends.processes.storage_programs import StoragePrograms
 from salver.backends.sinks.ports import SinkPool
 from salver.backends.state.sqlite import SqliteResourceStore
+from salver.bootstrap.graphs import GraphParts, answers_here, graph_address, misfits
 from salver.bootstrap.pod_logs import AllPods, PodLogs
 from salver.control.admission import SpecAdmission, apply_object
 from salver.control.cache_reconciler import CacheReconciler
 from salver.control.compiling import ObjectCompiler
 from salver.control.events import EventRecorder
+from salver.control.graph_compiling import GraphCompiler
+from salver.control.graph_reconciler import GraphReconciler
 from salver.control.pods import PodMirror
 from salver.control.pool_reconciler import PoolReconciler
 from salver.control.reconciler import Reconciler
@@ -66,7 +70,8 @@ from salver.telemetry.shadow import ShadowMetrics
 _STATE_FILE = "state.db"
 _SINK_FLUSH_S = 5.0
 _COLLECT_S = 60.0
-_SERVICE_KINDS = ("InferenceService", "InferenceGraph", "TrainedModel", "Predictor")
+_GRAPH_KINDS = ("InferenceGraph", "SeldonDeployment", "Graph", "Model", "Pipeline", "Experiment")
+_SERVICE_KINDS = ("InferenceService", "TrainedModel", "Predictor", *_GRAPH_KINDS)
 _MOST_SERVICES = 1000
 
 logger = logging.getLogger("salver.server")
@@ -103,6 +108,8 @@ class ControlPlane:
         self._sinks = SinkPool(registry)
         self._tasks: list[asyncio.Task[None]] = []
         self._reconciler: Reconciler | None = None
+        self._graph_reconciler: GraphReconciler | None = None
+        self._graphs = GraphParts(directory, settings, registry, is_kept=is_kept)
         self._pool_reconciler: PoolReconciler | None = None
         self._cache_reconciler: CacheReconciler | None = None
         self._machine: LocalMachine | None = None
@@ -110,15 +117,16 @@ class ControlPlane:
         self._environments = environments
 
     def routes(self) -> list[Route]:
-        """The admin API."""
-        return build_api_routes(
+        """The admin API, and what is shown of graphs."""
+        authorise = authoriser(self._settings.admin_key)
+        return self._graphs.routes(authorise) + build_api_routes(
             self.store,
             self.admission,
             RESOURCE_TYPES,
             schema_of=schema_of,
             convert=converted,
             counters=WatchCounters(self._registry),
-            authorise=authoriser(self._settings.admin_key),
+            authorise=authorise,
             read_logs=PodLogs(self.store, self._catalog.logs),
         )
 
@@ -161,6 +169,7 @@ class ControlPlane:
             bring_up,
             self._directory,
             wiring,
+            GraphWiring(self._graphs.tools(logged=self._logged_graph, shadowed=self._shadowed)),
             url_of=url_of,
             on_change=self._touch,
             pods=AllPods(PodMirror(self.store, _now_text), self._catalog),
@@ -177,6 +186,19 @@ class ControlPlane:
             on_event=events.record,
             pooled_problem=self._pooled_problem,
         )
+        address_of = graph_address(base_url)
+        self._graph_reconciler = GraphReconciler(
+            self.store,
+            self._machine,
+            GraphCompiler(self.store),
+            now=_now_text,
+            address_of=address_of,
+            on_event=events.record,
+            answers=answers_here(self._directory),
+            mismatch=misfits(self._machine.model_of, self._directory),
+        )
+        self._graphs.board.attach(self._graph_reconciler, address_of)
+        self._graphs.start()
         self._pool_reconciler = PoolReconciler(
             self.store,
             DeclaredPool(self._catalog, self._directory, bring_up, domain=settings.domain),
@@ -193,6 +215,7 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._reconciler.run()),
+            loop.create_task(self._graph_reconciler.run()),
             loop.create_task(self._pool_reconciler.run()),
             loop.create_task(self._machine.run()),
             loop.create_task(events.run()),
@@ -244,13 +267,24 @@ class ControlPlane:
     def _touch(self, namespace: str, name: str) -> None:
         if self._reconciler is not None:
             self._reconciler.touch(namespace, name)
+        if self._graph_reconciler is not None:
+            self._graph_reconciler.touch_service(namespace, name)
 
     def _logged(
         self, model: ServedModel, policy: LogPolicy, desire: ServiceDesire, component: Component
     ) -> ServedModel:
+        subject = LogSubject(desire.name, desire.namespace, component)
+        return self._logged_as(subject, model, policy)
+
+    def _logged_graph(
+        self, model: ServedModel, policy: LogPolicy, namespace: str, name: str
+    ) -> ServedModel:
+        return self._logged_as(LogSubject(name, namespace, "graph"), model, policy)
+
+    def _logged_as(self, subject: LogSubject, model: ServedModel, policy: LogPolicy) -> ServedModel:
         return LoggedModel(
             model,
-            LogSubject(desire.name, desire.namespace, component),
+            subject,
             policy,
             self._sinks.queue_of(policy.url),
             clock=time.monotonic,
@@ -278,12 +312,15 @@ class ControlPlane:
             task.cancel()
         if self._reconciler is not None:
             self._reconciler.close()
+        if self._graph_reconciler is not None:
+            self._graph_reconciler.close()
         if self._pool_reconciler is not None:
             self._pool_reconciler.close()
         if self._cache_reconciler is not None:
             await self._cache_reconciler.close()
         if self._machine is not None:
             await self._machine.close()
+        await self._graphs.close()
         await self._sinks.close(_SINK_FLUSH_S)
         if self._artifacts is not None:
             await self._artifacts.aclose()

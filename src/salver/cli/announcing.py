@@ -146,6 +146,8 @@ def _metadata(running: Running, name: str, namespace: str) -> ModelMetadata | No
     if entry is None or entry.is_opaque:
         return None
     try:
-        return entry.entry.metadata
+        metadata = entry.entry.metadata
     except SalverError:
         return None
+    # A graph that begins with functions takes what they do: there is no sample of that.
+    return metadata if metadata.inputs or not entry.is_graph else None

@@ -125,7 +125,11 @@ def _curl_lines(facts: ServerFacts) -> Iterator[str]:
             yield sample.curl_line(model.name, model.metadata, base)
     for service in facts.services:
         if service.metadata is not None and service.is_ready:
-            yield sample.curl_line(service.name, service.metadata, service.url)
+            base = service.url.removesuffix(_SELDON_PATH)
+            if base == service.url:
+                yield sample.curl_line(service.name, service.metadata, base)
+            else:
+                yield sample.seldon_line(service.metadata, service.url)
     if facts.pool.example:
         # What it takes is not known before it is loaded, which this does.
         path = sample.infer_path(facts.pool.example).removesuffix("/infer")
@@ -174,6 +178,7 @@ def _service_row(service: ServiceFacts) -> Sequence[str]:
 
 
 _DEFAULT_PORT = 8080
+_SELDON_PATH = "/api/v1.0/predictions"
 _HEADER = ("model", "version", "runtime", "inputs", "")
 _SERVICE_HEADER = ("service", "ready", "url")
 

@@ -12,6 +12,7 @@ from salver.cli.resource_names import collection_path, find_type, object_path, r
 from salver.cli.session import Session
 from salver.cli.terminal import width_of
 from salver.errors import CommandFailed
+from salver.spec.kinds import ResourceType
 
 USAGE = "[TYPE/]NAME [options]"
 DESCRIPTION = """\
@@ -23,10 +24,12 @@ examples:
   salver logs iris
   salver logs iris -f --tail 20
   salver logs iris -c transformer
+  salver logs graph/fraud -c gbm
   salver logs pod/iris-predictor-00001-0
 """
 
 _SERVICE_LABELS = ("salver.dev/service", "serving.kserve.io/inferenceservice")
+_GRAPH_LABEL = "salver.dev/graph"
 _COMPONENT_LABELS = ("salver.dev/component", "component")
 _COLOURS = ("cyan", "green", "yellow")
 _MOST_WAITING = 1000
@@ -44,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--component",
         default="",
         metavar="NAME",
-        help="only the predictor, transformer or explainer",
+        help="only the predictor, transformer or explainer, or a graph's unit of that name",
     )
     parser.add_argument("--prefix", action="store_true", help="the pod's name before every line")
 
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     if target.type.plural == "pods":
         pods = [target.name]
     else:
-        pods = _pods_of(target.name, arguments.component, session)
+        pods = _pods_of(target.type, target.name, arguments.component, session)
     query = {"follow": "true"} if arguments.follow else {}
     if arguments.tail >= 0:
         query["tailLines"] = str(arguments.tail)
@@ -73,20 +76,32 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _pods_of(name: str, component: str, session: Session) -> list[str]:
-    """The pods of a service. Raises `CommandFailed` if it has none, or is not there."""
+def _pods_of(type: ResourceType, name: str, component: str, session: Session) -> list[str]:
+    """The pods of a service or graph. Raises `CommandFailed` if it has none, or is not there."""
     listed = session.client.get(collection_path(find_type("pods"), session.namespace))
-    pods = [each for each in listed["items"] if _label(each, _SERVICE_LABELS) == name]
-    found = [each for each in pods if not component or _label(each, _COMPONENT_LABELS) == component]
+    pods = [
+        each
+        for each in listed["items"]
+        if name in (_label(each, _SERVICE_LABELS), _label(each, (_GRAPH_LABEL,)))
+    ]
+    found = [each for each in pods if not component or component == _part(each, name)]
     if found:
         return sorted(str(each["metadata"]["name"]) for each in found)
     if pods:
-        known = sorted({_label(each, _COMPONENT_LABELS) for each in pods})
+        known = sorted({_part(each, name) for each in pods})
         raise CommandFailed(f"'{name}' has no {component} that runs; it has {', '.join(known)}")
-    session.client.get(object_path(find_type("isvc"), session.namespace, name))
+    session.client.get(object_path(type, session.namespace, name))
     raise CommandFailed(
-        f"'{name}' has no worker now, and so no log; salver describe isvc {name} says why"
+        f"'{name}' has no worker now, and so no log; "
+        f"salver describe {(*type.short_names, type.plural)[0]} {name} says why"
     )
+
+
+def _part(pod: dict[str, Any], name: str) -> str:
+    """Which component of a service, or unit of a graph, the pod belongs to."""
+    if _label(pod, (_GRAPH_LABEL,)) == name:
+        return _label(pod, _SERVICE_LABELS).removeprefix(name).removeprefix("-") or name
+    return _label(pod, _COMPONENT_LABELS)
 
 
 def _label(pod: dict[str, Any], names: Sequence[str]) -> str:

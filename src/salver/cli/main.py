@@ -71,13 +71,35 @@ def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if models:
         flags = {**flags, "filename": manifests}
     targets, defaults = _mlserver_defaults([*targets, *models])
+    graphs, targets = _python_graphs(targets)
     settings = _settings(flags, environ, len(targets), defaults)
-    objects = _manifests(settings.filename, environ.get("SALVER_NAMESPACE") or "default")
+    namespace = environ.get("SALVER_NAMESPACE") or "default"
+    objects = _manifests(settings.filename, namespace)
+    traced = _traced(graphs, namespace)
 
     from salver import bootstrap
     from salver.cli.announcing import announce
 
-    return bootstrap.serve(targets, settings, announce, objects)
+    return bootstrap.serve(targets, settings, announce, objects, graphs=traced)
+
+
+def _python_graphs(targets: list[str]) -> tuple[list[str], list[str]]:
+    """The targets that are Python files with graphs, and the others."""
+    if not any(".py" in target for target in targets):
+        return [], targets
+    from salver.cli.python_graphs import split_targets
+
+    return split_targets(targets)
+
+
+def _traced(graphs: Sequence[str], namespace: str) -> list[dict[str, Any]]:
+    """The graphs of Python files as they are to be applied. Raises `CommandFailed`."""
+    if not graphs:
+        return []
+    from salver.cli.apply import as_applied
+    from salver.cli.python_graphs import manifests_of
+
+    return [as_applied(obj, namespace) for target in graphs for obj in manifests_of(target)]
 
 
 def _mlserver_defaults(targets: list[str]) -> tuple[list[str], dict[str, Any]]:

@@ -17,6 +17,7 @@ class Style:
 
     def __init__(self, *, is_coloured: bool = False, is_unicode: bool = True) -> None:
         self.is_coloured = is_coloured
+        self.is_unicode = is_unicode
         self._full, self._empty = ("█", "░") if is_unicode else ("#", ".")
 
     def paint(self, text: str, colour: str) -> str:

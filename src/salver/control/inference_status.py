@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from salver.control.conditions import Condition, dated
 from salver.control.ports import Observation, Phase
 from salver.graphs.plan import Component, TrafficPlan
 
@@ -75,7 +76,7 @@ def inference_status(view: ServiceView, old: Mapping[str, Any], now: str) -> dic
     status["components"] = {each.component: _component(each) for each in view.components}
     if not view.components:
         status["components"] = _remembered(old.get("components") or {})
-    status["conditions"] = _dated(_conditions(view), old.get("conditions", []), now)
+    status["conditions"] = dated(_conditions(view), old.get("conditions", []), now)
     status["modelStatus"] = _model_status(view, old.get("modelStatus", {}), now)
     if view.notes:
         status["notes"] = list(view.notes)
@@ -118,53 +119,45 @@ def _component(view: ComponentView) -> dict[str, Any]:
     return answer
 
 
-class _Condition(msgspec.Struct, frozen=True):
-    type: str
-    status: bool | None
-    reason: str = ""
-    message: str = ""
-    severity: str = ""
-
-
-def _conditions(view: ServiceView) -> list[_Condition]:
+def _conditions(view: ServiceView) -> list[Condition]:
     if view.stopped:
         return [
-            _Condition("Ready", False, "Stopped", "serving.kserve.io/stop is true"),
-            _Condition("Stopped", True),
+            Condition("Ready", False, "Stopped", "serving.kserve.io/stop is true"),
+            Condition("Stopped", True),
         ]
     if view.problem is not None and not view.components:
         reason, message = view.problem
         return [
-            _Condition("PredictorReady", False, reason, message),
-            _Condition("Ready", False, reason, message),
-            _Condition("Stopped", False, severity="Info"),
+            Condition("PredictorReady", False, reason, message),
+            Condition("Ready", False, reason, message),
+            Condition("Stopped", False, severity="Info"),
         ]
     conditions = [_component_condition(each) for each in view.components]
     serves = all(each.serves for each in view.components)
     settled = all(each.is_settled for each in view.components) and view.problem is None
-    routes = _Condition("RoutesReady", serves, *(() if serves else ("NoReadyRevision",)))
-    latest = _Condition("LatestDeploymentReady", settled, *_why_unsettled(view))
+    routes = Condition("RoutesReady", serves, *(() if serves else ("NoReadyRevision",)))
+    latest = Condition("LatestDeploymentReady", settled, *_why_unsettled(view))
     ready = next((each for each in conditions if not each.status), None)
     return [
-        _Condition("IngressReady", serves, "" if serves else "NoReadyRevision"),
+        Condition("IngressReady", serves, "" if serves else "NoReadyRevision"),
         latest,
         *conditions,
-        _Condition("Ready", True)
+        Condition("Ready", True)
         if ready is None
-        else _Condition("Ready", ready.status, ready.reason, ready.message),
+        else Condition("Ready", ready.status, ready.reason, ready.message),
         routes,
-        _Condition("Stopped", False, severity="Info"),
+        Condition("Stopped", False, severity="Info"),
     ]
 
 
-def _component_condition(view: ComponentView) -> _Condition:
+def _component_condition(view: ComponentView) -> Condition:
     """Ready as long as something serves, as Knative's; a newest revision that failed says so."""
     name = _TITLES[view.component] + "Ready"
     if view.serves and (view.is_pinned or view.target.phase is not Phase.FAILED):
-        return _Condition(name, True)
+        return Condition(name, True)
     if view.target.phase is Phase.FAILED:
-        return _Condition(name, False, "RevisionFailed", view.target.detail)
-    return _Condition(name, None, view.target.phase.value, view.target.detail)
+        return Condition(name, False, "RevisionFailed", view.target.detail)
+    return Condition(name, None, view.target.phase.value, view.target.detail)
 
 
 def _why_unsettled(view: ServiceView) -> tuple[str, str]:
@@ -174,32 +167,6 @@ def _why_unsettled(view: ServiceView) -> tuple[str, str]:
         if not each.is_settled:
             return each.target.phase.value, each.blocked or each.target.detail
     return "", ""
-
-
-def _dated(
-    conditions: Sequence[_Condition], old: Sequence[Mapping[str, Any]], now: str
-) -> list[dict[str, Any]]:
-    """As JSON, by type; a condition keeps its date for as long as its status stays."""
-    before = {each.get("type"): each for each in old}
-    answers = []
-    for each in sorted(conditions, key=lambda condition: condition.type):
-        status = {True: "True", False: "False", None: "Unknown"}[each.status]
-        former = before.get(each.type, {})
-        is_same = former.get("status") == status
-        answer = {
-            "type": each.type,
-            "status": status,
-            "lastTransitionTime": former.get("lastTransitionTime", now) if is_same else now,
-        }
-        for name, value in (
-            ("reason", each.reason),
-            ("message", each.message),
-            ("severity", each.severity),
-        ):
-            if value:
-                answer[name] = value
-        answers.append(answer)
-    return answers
 
 
 def _model_status(view: ServiceView, old: Mapping[str, Any], now: str) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from salver.spec.kinds import CORE
 
 PODS = (CORE, "pods")
 REVISION_LABEL = "salver.dev/revision"
+GRAPH_LABEL = "salver.dev/graph"
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """One replica that runs, or is about to. `id` is its process, the same while it lives."""
+    """One replica that runs, or is about to. `id` is its process, the same while it lives.
+    `graph`: the graph whose unit it is of, if it is."""
 
     namespace: str
     service: str
@@ -30,6 +32,7 @@ class Replica(msgspec.Struct, frozen=True):
     id: str
     is_ready: bool
     detail: str = ""
+    graph: str = ""
 
     @property
     def name(self) -> str:
@@ -100,6 +103,7 @@ class PodMirror:
                     REVISION_LABEL: replica.revision,
                     "serving.kserve.io/inferenceservice": replica.service,
                     "component": replica.component,
+                    **({GRAPH_LABEL: replica.graph} if replica.graph else {}),
                 },
             },
             "spec": {"containers": [{"name": "kserve-container"}]},

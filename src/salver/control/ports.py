@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from salver.graphs.flow import GraphDesire
 from salver.graphs.plan import Component, ComponentPlan, ServiceDesire, TrafficPlan
 
 
@@ -35,6 +36,7 @@ class RevisionOrder(msgspec.Struct, frozen=True):
     """One revision that is to run: whose it is, and its plan.
 
     `is_proven`: it has served before, so that it may wait for its first request with no replica.
+    `graph`: the graph whose unit it is, if it is one.
     """
 
     name: str
@@ -43,6 +45,7 @@ class RevisionOrder(msgspec.Struct, frozen=True):
     number: int
     plan: ComponentPlan
     is_proven: bool = False
+    graph: str = ""
 
     @property
     def component(self) -> Component:
@@ -83,3 +86,13 @@ class Machine(Protocol):
 
     def withdraw(self, namespace: str, name: str) -> None:
         """The service has no address any more."""
+
+    def expose_graph(self, desire: GraphDesire, units: Mapping[str, str], address: str) -> None:
+        """Routes the graph's requests through these flows, from the next request on.
+
+        `units` are the revisions that its units are, all of them ready. What was exposed under
+        its name before goes on for the requests that are amid its steps.
+        """
+
+    def withdraw_graph(self, namespace: str, name: str) -> None:
+        """The graph has no address any more; a service that has taken its name keeps that."""

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
+from salver.engine.headed_view import HeadedView
 from salver.engine.ports import Forwarder, ModelCatalog, ModelStatus, ServedModel
+from salver.engine.seldon_component import SeldonPart
+from salver.engine.seldon_paths import SELDON, SeldonPaths
 from salver.errors import ModelNotFound, Unsupported
 
 DEFAULT_NAMESPACE = "default"
@@ -45,6 +48,9 @@ class ServiceEntry(msgspec.Struct, frozen=True):
     """The same for components, by name, and for tagged revisions, by host."""
     is_opaque: bool = False
     """It speaks a protocol of its own: inference routes are forwarded too."""
+    is_graph: bool = False
+    nodes: Mapping[str, SeldonPart] = {}
+    """A graph's parts by their names in it, which its callers may ask by themselves."""
     addresses: tuple[str, ...] = ()
     """What else means it: see `GraphDesire.addresses`."""
 
@@ -75,6 +81,7 @@ class ModelDirectory:
         self._forwarders: dict[str, Forwarder] = {}
         self._pools: dict[str, PoolEntry] = {}
         self._find_own = own.find
+        self._seldon = SeldonPaths(own, self._services, self._by_name, self._scopes)
 
     # What the control plane calls.
 
@@ -114,6 +121,9 @@ class ModelDirectory:
         callers; else the command line's model. Raises `ModelNotFound`."""
         entry = self._services.get((namespace, name))
         if entry is None:
+            # A Pipeline whose name is no model's goes by it alone.
+            entry = self._addressed(namespace, name)
+        if entry is None:
             if namespace != DEFAULT_NAMESPACE:
                 raise ModelNotFound(f"service '{namespace}/{name}' is not there")
             return self._find_own(name)
@@ -122,6 +132,18 @@ class ModelDirectory:
                 f"service '{namespace}/{name}' speaks a protocol of its own: name its URL instead"
             )
         return entry.entry
+
+    def asked_as_by_callers(self, namespace: str, name: str) -> ServedModel:
+        """The same, but for who stands in for it: a Pipeline's step asks the Experiment, if there
+        is one about its Model. Raises `ModelNotFound`."""
+        entry = self._stand_ins.get(name)
+        if entry is not None and entry.namespace == namespace:
+            return entry.entry
+        return self.asked(namespace, name)
+
+    def _addressed(self, namespace: str, name: str) -> ServiceEntry | None:
+        claims = self._claims.get(MODEL_ADDRESS + name, {})
+        return next((entry for entry, _ in claims.values() if entry.namespace == namespace), None)
 
     def _add(self, entry: ServiceEntry) -> None:
         """Adds the entry to the tables; thousands of others are not looked at."""
@@ -200,6 +222,8 @@ class ModelDirectory:
                 return _PoolView(self, self._own, self._pools[scope]).find(name, version)
             if scope.startswith(LOCAL_HOST):
                 return self.find(name, version)
+            if scope.startswith(SELDON):
+                return self._seldon.part(scope, name).model
             raise ModelNotFound(f"unknown service '{scope}': see 'salver get inferenceservices -A'")
         entry, model = found
         if entry.is_opaque and model is entry.entry:
@@ -218,6 +242,14 @@ class ModelDirectory:
         return (
             self.find(name, version) if entry is None else _of_version(entry, entry.entry, version)
         )
+
+    def find_seldon(self, scope: str, node: str = "", method: str = "predict") -> ServedModel:
+        """See `SeldonPaths`. Raises `ModelNotFound` and `Unsupported`."""
+        return self._seldon.find(scope, node, method)
+
+    def seldon_parts(self, scope: str) -> Mapping[str, ServedModel]:
+        """The parts of the graph that the scope means, by name; none of what is no graph."""
+        return self._seldon.parts(scope)
 
     def forwarder(self, scope: str) -> Forwarder | None:
         """What answers every path under this one, or at this host; None if nothing does."""
@@ -240,6 +272,11 @@ class ModelDirectory:
 
     def view(self, scope: str) -> ModelCatalog:
         """The catalog as seen under one path or host. Raises `ModelNotFound`."""
+        if scope.startswith(SELDON):
+            place = self._seldon.place(scope)
+            return self.view(place) if place else self
+        if scope.startswith(MODEL_ADDRESS):
+            return HeadedView(self, scope.removeprefix(MODEL_ADDRESS), self.find_in(scope, ""))
         found = self._scopes.get(scope)
         if found is None:
             if scope in self._pools:

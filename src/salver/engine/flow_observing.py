@@ -19,6 +19,7 @@ from salver.graphs.flow import (
     Function,
     Learned,
     Step,
+    Succeeded,
     Weights,
 )
 from salver.telemetry.graphs import FlowMetrics, StepNames
@@ -40,6 +41,8 @@ def branches_of(step: Step) -> tuple[int, ...]:
         return tuple(range(len(action.arms)))
     if isinstance(action, Answered):
         return (*range(action.branches), ALL_BRANCHES, NO_BRANCH)
+    if isinstance(action, Succeeded):
+        return (0, 1)
     if isinstance(action, Function) and action.method in ("branch", "route"):
         return ()
     return ()

@@ -6,7 +6,7 @@ watches are given to it as these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -45,7 +45,12 @@ class Chooser(Protocol):
         self, run_id: str, reward: float, *, arm: int | None = None, context: Message | None = None
     ) -> None:
         """Feedback on a choice, once: a second one for the same run is ignored. `arm` and
-        `context` are those of the feedback, for choices that are not on record."""
+        `context` are those of the feedback, for choices that are not on record. Raises
+        `RequestError` for a reward that cannot be learned from, or cannot be kept."""
+
+    def when_durable(self, done: Callable[[str], object]) -> None:
+        """Calls back from the event loop once all rewards so far are on disk, with an empty text,
+        or with why they are not."""
 
 
 class Poster(Protocol):

@@ -15,12 +15,13 @@ from salver.graphs.flow import (
     Learned,
     Pass,
     Step,
+    Succeeded,
     Weights,
 )
 
 FROM_REQUEST = -1
 """As the number of an edge's source: the request."""
-_CHOICES = (Conditions, Weights, Answered, Learned)
+_CHOICES = (Conditions, Weights, Answered, Learned, Succeeded)
 _FUSED_METHODS = ("call", "predict", "transform_input", "transform_output")
 
 

@@ -30,35 +30,43 @@ from salver.graphs.flow import (
     Learned,
     Pass,
     Service,
+    Succeeded,
     Unit,
     Weights,
 )
 from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack
 from salver.protocol.messages import as_request, fitted, gathered, json_view
 from salver.protocol.operations import Operation, marked
+from salver.protocol.wire_codes import Codec
 
 if TYPE_CHECKING:
     from salver.engine.flow_run import FlowRun
+
+_V2 = (Codec.V2_JSON, Codec.V2_GRPC)
 
 
 def _ask_model(run: FlowRun, node: Node, model: ServedModel) -> None:
     message = run.joined(node)
     if not message.is_request:
         message = _requested(run, node, message, model)
-    if node.step.inputs[0].source and message is not run.request:
-        names = _input_names(model)
-        if names:
-            message = fitted(message, names, run.request, is_binary=run.wants_binary)
+    elif message is not run.request:
+        message = fitted(message, _input_names(model), run.request, is_binary=run.wants_binary)
     _note_given(run, node, message)
     _submit(run, node, model, message.codec | message.coding << 8, message.aux, message.body)
 
 
 def _requested(run: FlowRun, node: Node, message: Message, model: ServedModel) -> Message:
+    """An answer as the next request."""
     how = node.step.as_request
     if how == "raw":
         return msgspec.structs.replace(message, is_request=True, parts=None)
-    is_mapped = how == "mapped" or _is_ours(model)
-    return as_request(message, run.request, is_mapped=is_mapped, is_binary=run.wants_binary)
+    return as_request(
+        message,
+        run.request,
+        is_mapped=how == "mapped" or _is_ours(model),
+        is_binary=run.wants_binary,
+        names=_input_names(model) if message.codec in _V2 else (),
+    )
 
 
 def _submit(
@@ -103,8 +111,12 @@ def _start_address(run: FlowRun, node: Node) -> None:
     if poster is None:
         raise ModelFailed("this server posts to no URLs")
     message = run.joined(node)
+    if not message.is_request and node.step.as_request != "raw":
+        is_mapped = node.step.as_request == "mapped"
+        message = as_request(message, is_mapped=is_mapped, is_binary=run.wants_binary)
     _note_given(run, node, message)
-    ask = FlowCall(run, node, message.codec, message.aux, bytes(message.body), run.model.clock())
+    tag = message.codec | message.coding << 8
+    ask = FlowCall(run, node, tag, message.aux, bytes(message.body), run.model.clock())
     run.asks[node.number] = ask
     poster.post(action.url, ask)
 
@@ -206,6 +218,11 @@ def _start_learned(run: FlowRun, node: Node) -> None:
     run.choose(node, branch, message)
 
 
+def _start_succeeded(run: FlowRun, node: Node) -> None:
+    message = run.joined(node)
+    run.choose(node, 0 if message.status < 300 else 1, message)
+
+
 def _invocations(node: Node) -> list[Invocation]:
     found = []
     for each in node.chain:
@@ -245,4 +262,5 @@ STARTS: dict[type, Callable[[FlowRun, Node], None]] = {
     Weights: _start_weights,
     Answered: _start_answered,
     Learned: _start_learned,
+    Succeeded: _start_succeeded,
 }

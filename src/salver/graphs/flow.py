@@ -45,6 +45,8 @@ class Edge(msgspec.Struct, frozen=True):
     branch: int | None = None
     tensor: str = ""
     rename: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
+    """Of a whole message: tensors that get another name; those not named keep theirs."""
 
 
 # What a step does.
@@ -113,6 +115,10 @@ class Learned(msgspec.Struct, frozen=True, tag="learned"):
     parameters: tuple[tuple[str, str], ...] = ()
 
 
+class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
+    """Chooses branch 0 if the message is an answer, 1 if it is a failure that was tolerated."""
+
+
 class Gather(msgspec.Struct, frozen=True, tag="gather"):
     """Makes one JSON object of its inputs' answers, under these keys (KServe's Ensemble)."""
 
@@ -127,7 +133,7 @@ class Pass(msgspec.Struct, frozen=True, tag="pass"):
 
 
 Target = Service | Unit | Address
-Choice = Conditions | Weights | Answered | Learned
+Choice = Conditions | Weights | Answered | Learned | Succeeded
 Action = Target | Function | Choice | Gather | Pass
 
 
@@ -217,6 +223,16 @@ class Feed(msgspec.Struct, frozen=True):
     namespace: str
     graph: str
     edge: Edge
+    is_trigger: bool = False
+    """Its data must be there, and is not given."""
+
+
+class FeedJoin(msgspec.Struct, frozen=True):
+    """How the data of several feeds that comes of one request is put together: see `Step`."""
+
+    join: Join = "inner"
+    triggers_join: Join = "inner"
+    window_s: float = 0.0
 
 
 class GraphDesire(msgspec.Struct, frozen=True):
@@ -242,6 +258,7 @@ class GraphDesire(msgspec.Struct, frozen=True):
     """Answers carry `x-seldon-route`, and callers who send it back get the same variants."""
     addresses: tuple[str, ...] = ()
     feeds: tuple[Feed, ...] = ()
+    feeds_join: FeedJoin = FeedJoin()
     exposes_unit: str = ""
     default_protocol: Literal["", "v1", "v2", "seldon"] = ""
     headers: tuple[str, ...] = ()

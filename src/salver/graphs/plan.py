@@ -72,6 +72,8 @@ class CommandRunner(msgspec.Struct, frozen=True, tag="command"):
     container: str = ""
     service_account: str = ""
     readiness_path: str = ""
+    model: str = ""
+    """What the model is called there; empty: as the service is here."""
 
 
 class ContainerRunner(msgspec.Struct, frozen=True, tag="container"):
@@ -88,6 +90,8 @@ class ContainerRunner(msgspec.Struct, frozen=True, tag="container"):
     working_dir: str = ""
     service_account: str = ""
     readiness_path: str = ""
+    model: str = ""
+    """What the model is called there; empty: as the service is here."""
 
 
 class RemoteRunner(msgspec.Struct, frozen=True, tag="remote"):

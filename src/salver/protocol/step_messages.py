@@ -2,12 +2,14 @@
 
 A codec reads requests and writes responses. A step before a model also writes requests, one
 after it reads responses. A message is seen as a *document* (the JSON of its protocol; for
-gRPC that of V2 REST) or as tensors, whichever the step wants. Runs in workers only.
+gRPC that of REST) or as tensors, whichever the step wants; a Seldon message may hold text, bytes
+or JSON values in place of tensors (`content`). Runs in workers only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -21,6 +23,16 @@ from salver.protocol.elements import raw_of_array
 from salver.protocol.grpc_messages import read_response, write_request
 from salver.protocol.json_text import flat_text
 from salver.protocol.materialise import assemble
+from salver.protocol.seldon_messages import (
+    SELDON,
+    content_of,
+    document_of,
+    kind_of,
+    message_of_document,
+    message_of_tensors,
+    meta_document,
+    names_of,
+)
 from salver.protocol.v1_json import ColumnarRequest
 from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently, take_blobs
 from salver.protocol.wire import (
@@ -33,7 +45,8 @@ from salver.protocol.wire import (
 from salver.protocol.wire_codes import Codec
 
 Document = dict[str, Any]
-_ANYTHING = ModelMetadata(platform="", inputs=(), outputs=())
+_ANYTHING = ModelMetadata(platform="", inputs=(), outputs=(), batchable=False)
+"""Not batchable: the tensors of a message need not have rows, nor equally many."""
 _BINARY: Mapping[str, Any] = {"binary_data_output": True}
 
 
@@ -61,13 +74,18 @@ class StepMessage:
         self.aux = aux
         self.body = body
         self.is_request = is_request
-        self._identity = ModelIdentity(name, "1", _ANYTHING)
+        self._identity = _identity_of(name)
         self._wire: WireRequest | None = None
 
     @property
     def is_v1(self) -> bool:
-        """The message is V1's JSON; else it is V2, in JSON or in gRPC."""
+        """The message is V1's JSON."""
         return self.codec is Codec.V1_JSON
+
+    @property
+    def is_seldon(self) -> bool:
+        """The message is Seldon's, in JSON or in gRPC; else, if not V1's, it is V2's."""
+        return self.codec in SELDON
 
     @property
     def id(self) -> str:
@@ -81,8 +99,15 @@ class StepMessage:
 
     # Reading.
 
+    @property
+    def wire(self) -> WireRequest:
+        """The message with its tensors, be they inputs or outputs, as `inputs`."""
+        return self._read()
+
     def document(self) -> Document:
         """The message as JSON values. V2 tensors have their elements in flat lists."""
+        if self.codec is Codec.SELDON_GRPC:
+            return self._seldon(document_of)
         if self.codec is Codec.V2_GRPC or self.aux != 0:
             return self._document_of_tensors()
         try:
@@ -106,6 +131,33 @@ class StepMessage:
             raise ModelFailed(f"its answer cannot be read: {error}") from error
         return request.inputs
 
+    # Seldon's, which are empty for other messages.
+
+    def content(self) -> Any:
+        """Text, bytes or JSON values that the message carries in place of tensors; else UNSET."""
+        return content_of(self._read()) if self.is_seldon else msgspec.UNSET
+
+    def columns(self) -> list[str]:
+        """What the message calls the columns of its one tensor."""
+        return names_of(self._read()) if self.is_seldon else []
+
+    def meta(self) -> dict[str, Any]:
+        """The message's `meta`."""
+        return self._seldon(meta_document) if self.is_seldon else {}
+
+    @property
+    def kind(self) -> str:
+        """The field that the data stands in: `tensor`, `ndarray`, `strData`, ..."""
+        return kind_of(self._read())
+
+    def _seldon(self, read: Callable[[Codec, bytes | memoryview], Document]) -> Document:
+        try:
+            return read(self.codec, self.body)
+        except InvalidInput as error:
+            if self.is_request:
+                raise
+            raise ModelFailed(f"its answer cannot be read: {error}") from error
+
     def _read(self) -> WireRequest:
         """The message with its tensors as `inputs`, be it a request or a response."""
         if self._wire is None:
@@ -119,6 +171,8 @@ class StepMessage:
         try:
             if self.is_v1:
                 return self._read_v1_response()
+            if self.is_seldon:
+                return codec_for(self.codec).decode(self.body, 0, self._identity)
             response = self._v2_response()
         except MALFORMED as error:
             raise self._malformed(error) from error
@@ -163,7 +217,7 @@ class StepMessage:
         return document
 
     def _malformed(self, error: Exception) -> InvalidInput | ModelFailed:
-        protocol = "V1" if self.is_v1 else "V2"
+        protocol = "V1" if self.is_v1 else "Seldon" if self.is_seldon else "V2"
         if self.is_request:
             return malformed(error, f"{protocol} inference request", self._identity)
         return ModelFailed(f"its answer is no {protocol} inference response: {error}")
@@ -178,6 +232,8 @@ class StepMessage:
         """A request of the same wire format. Raises `ModelFailed` if it cannot be one."""
         if self.is_v1:
             return EncodedResponse(json_text(document))
+        if self.is_seldon:
+            return message_of_document(self.codec, document)
         _require(document, "inputs")
         if self.codec is Codec.V2_JSON:
             return EncodedResponse(json_text(document))
@@ -190,6 +246,9 @@ class StepMessage:
         if self.is_v1:
             return EncodedResponse(_v1_request(tensors, self._identity))
         wire = self._read()
+        if self.is_seldon:
+            meta = {"puid": wire.id} if wire.id else None
+            return message_of_tensors(self.codec, tensors, kind_of(wire), meta=meta)
         if self.codec is Codec.V2_GRPC:
             return EncodedResponse(self._grpc_request(tensors, wire))
         return _v2_request(tensors, wire, is_binary=self.aux != 0)
@@ -198,6 +257,8 @@ class StepMessage:
         """A response to, or in place of, the message. Raises `ModelFailed`."""
         if self.is_v1:
             return EncodedResponse(json_text(document))
+        if self.is_seldon:
+            return message_of_document(self.codec, document)
         _require(document, "outputs")
         if self.codec is Codec.V2_JSON:
             named = {"model_name": self._identity.name, **document}
@@ -212,6 +273,8 @@ class StepMessage:
         if self.is_v1:
             return self._response(tensors, WireRequest([]))
         wire = self._read()
+        if self.is_seldon:
+            return self._response(tensors, wire)
         is_binary = self.codec is Codec.V2_JSON and self.aux != 0
         asked = WireRequest([], wire.id, dict(_BINARY) if is_binary else None)
         return self._response(tensors, asked)
@@ -221,6 +284,12 @@ class StepMessage:
 
     def _grpc_request(self, tensors: tuple[Tensor, ...], wire: WireRequest) -> bytes:
         return write_request(tensors, wire, self._identity.name)
+
+
+@lru_cache(maxsize=64)
+def _identity_of(name: str) -> ModelIdentity:
+    """One object for each name: layouts and the heads of answers are kept by it."""
+    return ModelIdentity(name, "1", _ANYTHING)
 
 
 def json_text(document: Any) -> bytes:

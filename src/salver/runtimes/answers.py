@@ -41,13 +41,16 @@ def response_of(
         return answer
     by_name = _named(answer, declared)
     declared_by_name = {each.name: each for each in declared}
-    absent = [name for name in declared_by_name if name not in by_name]
+    # An output that may be absent is how a model chooses a branch of a pipeline.
+    absent = [each.name for each in declared if each.name not in by_name and not each.optional]
     if absent:
         raise ModelFailed(
             f"the model did not return its output '{absent[0]}', only {_listed(by_name)}"
         )
     tensors = []
     for name in wanted or by_name:
+        if name not in by_name and name in declared_by_name:
+            continue
         if name not in by_name:
             raise InvalidInput(f"output '{name}' is unknown; the model has {_listed(by_name)}")
         tensor = _tensor(name, by_name[name], declared_by_name.get(name))

@@ -24,6 +24,7 @@ BUILT_IN = MappingProxyType(
         "python": "salver.runtimes.python:PythonRuntime",
         "mlserver": "salver.runtimes.mlserver:MlserverRuntime",
         "transformer": "salver.runtimes.transformer:TransformerRuntime",
+        "steps": "salver.runtimes.steps:StepsRuntime",
     }
 )
 """The same as the entry points that pyproject.toml declares, as a test makes sure."""

@@ -57,7 +57,25 @@ class SklearnRuntime:
                 f"has none of {', '.join(_METHODS)}; save the fitted estimator itself"
             )
         with load_failures(source, "scikit-learn"):
-            return SklearnModel(estimator, source.threads, sklearn.__version__)
+            return SklearnModel(
+                estimator, source.threads, sklearn.__version__, _default_method(estimator, source)
+            )
+
+
+def _default_method(estimator: Any, source: ModelSource) -> str:
+    """What it answers with unless asked for something else: the first of the runtime's argument
+    `methods` that it has, else `predict`, else the first method that it has."""
+    offered = [method for method in _METHODS if hasattr(estimator, method)]
+    wanted = source.parameters.get("methods")
+    if not isinstance(wanted, list | tuple) or not wanted:
+        return offered[0]
+    found = next((method for method in wanted if method in offered), "")
+    if not found:
+        raise LoadFailed(
+            f"model '{source.name}': {source.path} holds a {type(estimator).__name__}, which has "
+            f"no {' or '.join(map(str, wanted))}; it has {', '.join(offered)}: name one of these"
+        )
+    return str(found)
 
 
 def _read(source: ModelSource) -> Any:
@@ -104,14 +122,13 @@ def _read_skops(source: ModelSource) -> Any:
 class SklearnModel:
     """An estimator in memory."""
 
-    def __init__(self, estimator: Any, threads: int, version: str) -> None:
+    def __init__(self, estimator: Any, threads: int, version: str, default: str) -> None:
         self._schema = schema_of(estimator)
         prepare(estimator, threads, keep_names=self._schema.form == "frame")
         self._rows = self._row_builder()
         self._computations: dict[str, Computation] = {
             method: getattr(estimator, method) for method in _METHODS if hasattr(estimator, method)
         }
-        default = "predict" if "predict" in self._computations else next(iter(self._computations))
         self._defaults = (default,)
         probe = _blank_rows(self._schema)
         outputs = tuple(

@@ -18,12 +18,13 @@ from salver.runtimes.loading import first_lines
 from salver.runtimes.ports import ModelSource
 
 
-def import_user_module(source: ModelSource) -> ModuleType:
+def import_user_module(source: ModelSource, name: str = "") -> ModuleType:
     """The file as a module under a name of its own, its folder first on the search path.
 
-    Raises `LoadFailed` with the line of the file that failed.
+    `name` is for those who import several files. Raises `LoadFailed` with the line of the file
+    that failed.
     """
-    name = "salver_model_" + re.sub(r"\W", "_", source.name)
+    name = name or "salver_model_" + re.sub(r"\W", "_", source.name)
     folder = str(source.path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)

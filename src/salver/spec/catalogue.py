@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from salver.spec import core, kserve, modelmesh, v1alpha2
+from salver.spec import (
+    core,
+    graph,
+    kserve,
+    kserve_graph,
+    modelmesh,
+    seldon,
+    seldon_v2,
+    seldon_v2_pipeline,
+    v1alpha2,
+)
 from salver.spec.kinds import RESOURCE_TYPES, ResourceType, resource_type
 from salver.spec.problems import Finding, did_you_mean, nearest, quoted
 
@@ -24,6 +34,16 @@ _STRUCTS: tuple[StructType, ...] = (
     kserve.LocalModelNodeGroup,
     kserve.LocalModelNode,
     modelmesh.Predictor,
+    kserve_graph.InferenceGraph,
+    graph.Graph,
+    seldon.SeldonDeployment,
+    seldon_v2.Model,
+    seldon_v2.Server,
+    seldon_v2.ServerConfig,
+    seldon_v2.SeldonRuntime,
+    seldon_v2.SeldonConfig,
+    seldon_v2.Experiment,
+    seldon_v2_pipeline.Pipeline,
     core.Secret,
     core.ConfigMap,
     core.ServiceAccount,

@@ -15,7 +15,9 @@ from typing import Any
 
 import msgspec
 
-from salver.spec import core, kserve, modelmesh
+from salver.spec import core, graph, kserve, kserve_graph, modelmesh
+from salver.spec.graph_checks import check_inference_graph
+from salver.spec.graph_native_checks import check_graph
 from salver.spec.kinds import ResourceType
 from salver.spec.metadata import ObjectMeta
 from salver.spec.names import (
@@ -53,7 +55,7 @@ def _check_name(metadata: ObjectMeta, type_: ResourceType) -> Iterator[Finding]:
     if not metadata.name:
         if not metadata.generate_name:
             yield ("metadata", "name"), "is required, but missing"
-    elif type_.kind == "InferenceService":
+    elif type_.kind in ("InferenceService", "InferenceGraph"):
         if fault := label_fault(metadata.name, begins_with_letter=True):
             yield ("metadata", "name"), fault
     elif fault := (label_fault if type_.kind == "Namespace" else subdomain_fault)(metadata.name):
@@ -72,6 +74,10 @@ def check_resource(resource: msgspec.Struct) -> Iterator[Finding]:
         yield from check_uri(resource.spec.source_model_uri, ("spec", "sourceModelUri"))
     elif isinstance(resource, modelmesh.Predictor):
         yield from _check_predictor(resource.spec)
+    elif isinstance(resource, kserve_graph.InferenceGraph):
+        yield from check_inference_graph(resource)
+    elif isinstance(resource, graph.Graph):
+        yield from check_graph(resource)
     elif isinstance(resource, core.Secret):
         yield from _check_base64(resource.data, ("data",))
     elif isinstance(resource, core.ConfigMap):

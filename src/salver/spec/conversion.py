@@ -19,6 +19,7 @@ import msgspec
 
 from salver.spec import v1alpha2
 from salver.spec.fields import fields_of, shape_of
+from salver.spec.kinds import KSERVE, KUBEFLOW
 from salver.spec.v1alpha2 import EXPLAINERS, FRAMEWORKS
 
 JsonObject = dict[str, Any]
@@ -35,8 +36,9 @@ _AROUND: dict[str, type[msgspec.Struct]] = {
 
 
 def is_former(api_version: str) -> bool:
-    """Whether it is the version that differs from the one that is kept."""
-    return api_version.endswith("/v1alpha2")
+    """Whether it is the version that differs from the one that is kept: of InferenceServices."""
+    group, _, version = api_version.rpartition("/")
+    return version == "v1alpha2" and group in (KSERVE, KUBEFLOW)
 
 
 def converted(obj: JsonObject, api_version: str) -> JsonObject:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from salver.spec import kserve, v1alpha2
+from salver.spec import kserve, seldon, v1alpha2
 from salver.spec.catalogue import Kind, kind_of
 from salver.spec.checks import check_metadata, check_resource
 from salver.spec.conversion import is_former, to_v1beta1
@@ -20,6 +20,8 @@ from salver.spec.decode import Decoder, correct
 from salver.spec.kinds import ResourceType
 from salver.spec.places import Place, in_order
 from salver.spec.problems import Finding, Note, Problem, quoted
+from salver.spec.seldon_v2_checks import check_seldon_v2
+from salver.spec.seldon_checks import check_seldon_deployment
 from salver.spec.service_checks import check_old_service, check_service
 from salver.spec.yaml_source import read_documents
 
@@ -160,8 +162,11 @@ def _check(resource: Any, kind: Kind) -> Iterator[Finding]:
         yield from check_service(resource)
     elif isinstance(resource, v1alpha2.InferenceService):
         yield from check_old_service(resource)
+    elif isinstance(resource, seldon.SeldonDeployment):
+        yield from check_seldon_deployment(resource)
     else:
         yield from check_resource(resource)
+        yield from check_seldon_v2(resource)
 
 
 def _without_echoes(checks: Iterable[Finding], faults: Iterable[Finding]) -> Iterator[Finding]:

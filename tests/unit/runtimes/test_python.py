@@ -293,3 +293,17 @@ def test_the_whole_request_may_be_asked_for(tmp_path: Path) -> None:
     assert model.metadata.inputs == ()
     request: InferRequest = ask(b=[1.0], a=[2.0])
     assert only(model.predict(request)).tolist() == [b"b", b"a"]
+
+
+def test_an_optional_output_may_be_left_out(tmp_path: Path) -> None:
+    model = served(
+        tmp_path,
+        "outputs = [dict(name='A', datatype='FP64', optional=True),\n"
+        "           dict(name='B', datatype='FP64', optional=True)]\n"
+        "def predict(self, choice: np.ndarray):\n"
+        "    return {'A' if choice[0] == 0 else 'B': choice * 1.0}",
+    )
+    assert list(arrays(model.predict(ask(choice=[0])))) == ["A"]
+    assert list(arrays(model.predict(ask(choice=[1])))) == ["B"]
+    asked = InferRequest(ask(choice=[1]).inputs, outputs=("A", "B"))
+    assert list(arrays(model.predict(asked))) == ["B"]

@@ -8,42 +8,35 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
-from collections.abc import Hashable, Sequence
-from typing import cast
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, cast
 
 import msgspec
 
+from salver.backends.local.codings import COMPRESS_FROM_BYTES, compress, decompress
 from salver.backends.local.steps import StepCall, perform
-from salver.errors import (
-    ErrorKind,
-    InvalidInput,
-    ModelFailed,
-    PayloadTooLarge,
-    RequestError,
-    Unsupported,
-)
+from salver.errors import ErrorKind, ModelFailed, RequestError, SalverError, Unsupported
 from salver.inference.tensor import InferRequest, InferResponse
+from salver.protocol.bundle import pack, unpack_call
 from salver.protocol.codecs import codec_for
 from salver.protocol.frame import ContentCoding, Data, Item
 from salver.protocol.materialise import assemble, group_key
 from salver.protocol.operations import (
     CONTENT_BITS,
     WITH_HEADERS,
+    Operation,
     operation_of,
     split_headers,
 )
+from salver.protocol.seldon_meta import empty_message, read_feedback
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
 from salver.runtimes.ports import LoadedModel, LoadedSteps
 
 logger = logging.getLogger("salver.worker")
 
-COMPRESS_FROM_BYTES = 1024
-"""Smaller answers are sent as they are: compressing them costs more than it saves."""
 STACK_LIMIT_BYTES = 1 << 20
 """Bodies are stacked up to this size: beyond it, they leave the cache and cost more together."""
 _UNLIMITED = 1 << 62
-_GZIP_WBITS = 31
 _CODECS = {int(codec): codec_for(codec) for codec in Codec}
 
 
@@ -85,6 +78,12 @@ class Answerer:
         )
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
+        self._run_steps: Callable[[Any, Any, Any], Any] | None = None
+        if Operation.STEP.method in model.metadata.operations:
+            # Imported here: other workers need none of it.
+            from salver.backends.local.function_chain import run_steps
+
+            self._run_steps = run_steps
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
@@ -158,14 +157,48 @@ class Answerer:
     def _step(self, tag: int, aux: int, body: Data) -> Item:
         model = self._model
         if not model.metadata.operations:
+            if operation_of(tag) is Operation.FEEDBACK:
+                # As Seldon's own servers do: a model that learns nothing has nothing to say.
+                read_feedback(tag & 0xFF, bytes(body))
+                return Item(0, 0, empty_message(tag & 0xFF))
             raise Unsupported(f"{self._label} only predicts: it is no transformer or explainer")
         headers: dict[str, str] = {}
         if tag & WITH_HEADERS:
             headers, body = split_headers(body)
         if tag >> 8 & 0xFF:
             body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
-        steps = StepCall(self._identity.name, operation_of(tag), Codec(tag & 0xFF), headers)
+        operation = operation_of(tag)
+        if operation is Operation.STEP and self._run_steps is not None:
+            return self._functions(self._run_steps, headers, body, tag)
+        if operation is Operation.STEP or self._run_steps is not None:
+            raise Unsupported(f"{self._label} cannot be asked to {operation.method}")
+        steps = StepCall(self._identity.name, operation, Codec(tag & 0xFF), headers)
         return _reply(perform(cast(LoadedSteps, model), steps, aux, body), tag)
+
+    def _functions(
+        self,
+        run_steps: Callable[[Any, Any, Any], Any],
+        headers: dict[str, str],
+        body: Data,
+        tag: int,
+    ) -> Item:
+        """Answers a bundle. What goes wrong in a function names its step, not this worker."""
+        call, bodies = unpack_call(body)
+        for index, head in enumerate(call.messages):
+            if head.coding:
+                coding = ContentCoding(head.coding)
+                plain = decompress(bodies[index], coding, self._max_body_bytes)
+                bodies[index] = memoryview(plain)
+        if headers:
+            call.headers = headers | call.headers
+        try:
+            reply, found = run_steps(self._model, call, bodies)
+        except RequestError as error:
+            cause = error.__cause__
+            if cause is not None and not isinstance(cause, SalverError):
+                logger.error("%s: %s", self._label, error, exc_info=cause)
+            return _refusal(error)
+        return _reply(EncodedResponse(pack(reply, found)), tag)
 
     def _parts(self, group: list[_Pending]) -> list[list[_Pending]]:
         """Cuts a group where its rows or its bytes exceed what is predicted at once."""
@@ -241,38 +274,6 @@ class Answerer:
                     f"it answered {rows} rows with output '{tensor.name}' of shape "
                     f"{list(shape)}: a batchable model gives one row for each it gets"
                 )
-
-
-def decompress(body: Data, coding: ContentCoding, limit_bytes: int) -> bytes:
-    """Undoes a content coding. Raises `PayloadTooLarge` before the result exceeds the limit."""
-    if coding is ContentCoding.GZIP:
-        wbits = _GZIP_WBITS
-    else:
-        # "deflate" means zlib's format, yet some clients send the bare stream.
-        wbits = zlib.MAX_WBITS if bytes(body[:1]) == b"\x78" else -zlib.MAX_WBITS
-    stream = zlib.decompressobj(wbits)
-    try:
-        plain = stream.decompress(body, limit_bytes + 1)
-    except zlib.error as error:
-        raise InvalidInput(f"the body is no valid {coding.name.lower()} data: {error}") from error
-    if len(plain) > limit_bytes:
-        raise PayloadTooLarge(
-            f"the body unpacks to more than {limit_bytes} bytes: send less or raise --max-body-size"
-        )
-    if not stream.eof:
-        raise InvalidInput(f"the {coding.name.lower()} body ends too early: send all of it")
-    if stream.unused_data:
-        raise InvalidInput(
-            f"the {coding.name.lower()} body goes on after its end: send it as one stream"
-        )
-    return plain
-
-
-def compress(body: bytes, coding: ContentCoding) -> bytes:
-    """Applies a content coding at the quickest level."""
-    wbits = _GZIP_WBITS if coding is ContentCoding.GZIP else zlib.MAX_WBITS
-    stream = zlib.compressobj(1, zlib.DEFLATED, wbits)
-    return stream.compress(body) + stream.flush()
 
 
 def _reply(response: EncodedResponse, tag: int) -> Item:

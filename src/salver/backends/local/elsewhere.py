@@ -32,6 +32,7 @@ from salver.backends.processes.process import Launch, free_port
 from salver.backends.processes.service import ProcessOptions, ProcessService
 from salver.backends.remote.http_client import origin_of
 from salver.backends.remote.model import RemoteModel, RemoteOptions
+from salver.backends.remote.seldon_component import SeldonComponent
 from salver.control.ports import Phase, Report, RevisionOrder
 from salver.engine.queue import Clock
 from salver.errors import ModelNotReady
@@ -106,7 +107,12 @@ class Elsewhere:
         """The command or container, once its first process is ready. Raises `SalverError`."""
         launch_of = await self._launches(order, runner, str(path or ""), predictor_url)
         remote = self._remote_model(
-            order, label, runner.protocol, is_external=False, readiness_path=runner.readiness_path
+            order,
+            label,
+            runner.protocol,
+            is_external=False,
+            readiness_path=runner.readiness_path,
+            remote_name=runner.model,
         )
         service = ProcessService(
             remote,
@@ -134,7 +140,8 @@ class Elsewhere:
         remote_name: str = "",
     ) -> RemoteModel:
         defaults = self._defaults
-        return RemoteModel(
+        kind = SeldonComponent if protocol == "seldon" else RemoteModel
+        return kind(
             order.service,
             str(order.number),
             RemoteOptions(
@@ -171,7 +178,7 @@ class Elsewhere:
     def _commands(
         self, order: RevisionOrder, runner: CommandRunner, path: str, url: str, is_kserve: bool
     ) -> LaunchOf:
-        name = order.service
+        name = runner.model or order.service
         inherited = {**self._environ, **({"PREDICTOR_URL": url} if url else {})}
 
         def launch(_number: int, port: int) -> Launch:
@@ -200,7 +207,7 @@ class Elsewhere:
                 engine,
                 runner,
                 container=container_name([order.namespace, order.name, str(number)]),
-                name=order.service,
+                name=runner.model or order.service,
                 port=port,
                 model_path=path,
                 env=dict(self._environ),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from salver.backends.local.bring_up import BringUp, Running
+from salver.backends.local.graph_wiring import GraphWiring
 from salver.backends.local.scaled import scaled
 from salver.backends.local.wiring import Wiring
 from salver.backends.processes.service import ProcessService
@@ -25,11 +26,13 @@ from salver.control.pods import Pods, Replica
 from salver.control.ports import UNSEEN, Observation, Phase, Report, RevisionOrder
 from salver.control.scaler import SAMPLE_S, Autoscaler
 from salver.engine.chain import TransformedService
-from salver.engine.directory import ModelDirectory
+from salver.engine.directory import ModelDirectory, ServiceEntry
+from salver.engine.executor import GraphModel
 from salver.engine.payload_log import LoggedModel
 from salver.engine.ports import ServedModel
 from salver.engine.queue import Clock
 from salver.errors import SalverError
+from salver.graphs.flow import GraphDesire
 from salver.graphs.plan import Component, ServiceDesire, TrafficPlan
 
 logger = logging.getLogger("salver.machine")
@@ -44,7 +47,7 @@ _LAST_STEPS_LOOK_S = 0.02
 
 RevisionKey = tuple[str, str]
 ServiceKey = tuple[str, str]
-_Former = list[weakref.ref[TransformedService]]
+_Former = list[weakref.ref[TransformedService] | weakref.ref[GraphModel]]
 
 
 def _chain_of(entry: ServedModel) -> TransformedService | None:
@@ -80,6 +83,14 @@ class _Revision:
         self.phase, self.detail = phase, detail
 
 
+class _Exposed(NamedTuple):
+    """A graph as it is exposed: its flows, and the revisions that their steps ask."""
+
+    entry: ServiceEntry
+    flows: Sequence[GraphModel]
+    revisions: Sequence[RevisionKey]
+
+
 class LocalMachine:
     """Implements the control loop's `Machine`."""
 
@@ -88,6 +99,7 @@ class LocalMachine:
         bring_up: BringUp,
         directory: ModelDirectory,
         wiring: Wiring,
+        graph_wiring: GraphWiring,
         *,
         url_of: Callable[[str, str], str],
         on_change: Callable[[str, str], None],
@@ -97,6 +109,7 @@ class LocalMachine:
         self._bring_up = bring_up
         self._directory = directory
         self._wiring = wiring
+        self._graph_wiring = graph_wiring
         self._url_of = url_of
         self._on_change = on_change
         self._pods = pods
@@ -104,7 +117,7 @@ class LocalMachine:
         self._revisions: dict[RevisionKey, _Revision] = {}
         self._services: dict[tuple[str, str], dict[str, _Revision]] = {}
         """The same by service: there may be thousands of those."""
-        self._exposed: dict[RevisionKey, tuple[ServiceDesire, Mapping[Component, TrafficPlan]]] = {}
+        self._graphs: dict[ServiceKey, _Exposed] = {}
         self._former: dict[ServiceKey, _Former] = {}
         """Services as they were before, for as long as calls are amid their steps."""
         self._autoscaler = Autoscaler()
@@ -171,6 +184,11 @@ class LocalMachine:
         wanted, ready = model.wanted_replicas, model.ready_replicas
         return Observation(revision.phase, revision.detail, ready, wanted)
 
+    def model_of(self, namespace: str, name: str) -> ServedModel | None:
+        """The model of a revision, once it is up."""
+        revision = self._revisions.get((namespace, name))
+        return None if revision is None else revision.model
+
     def expose(
         self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan], address: str
     ) -> None:
@@ -181,8 +199,50 @@ class LocalMachine:
         self._note_reachable(desire, traffic)
 
     def withdraw(self, namespace: str, name: str) -> None:
+        if (namespace, name) in self._graphs and self._is_graph(namespace, name):
+            return
         self._note_former(namespace, name)
         self._directory.withdraw(namespace, name)
+
+    def expose_graph(self, desire: GraphDesire, units: Mapping[str, str], address: str) -> None:
+        namespace = desire.namespace
+        models = {
+            unit: model
+            for unit, name in units.items()
+            if (model := self._revisions[namespace, name].model) is not None
+        }
+        wired = self._graph_wiring.entry(desire, models)
+        self._note_former_flows(namespace, desire.name)
+        self._directory.expose(wired.entry)
+        keys = [(namespace, name) for name in units.values()]
+        self._graphs[namespace, desire.name] = _Exposed(*wired, keys)
+        for name in units.values():
+            self._autoscaler.set_reachable(f"{namespace}/{name}", True)
+
+    def withdraw_graph(self, namespace: str, name: str) -> None:
+        if self._is_graph(namespace, name):
+            self._directory.withdraw(namespace, name)
+        self._note_former_flows(namespace, name)
+        if self._graphs.pop((namespace, name), None) is not None:
+            self._graph_wiring.forget(namespace, name)
+
+    def _is_graph(self, namespace: str, name: str) -> bool:
+        """Whether the graph of that name is what answers to it."""
+        graph = self._graphs.get((namespace, name))
+        return graph is not None and self._directory.service(namespace, name) is graph.entry
+
+    def _note_former_flows(self, namespace: str, name: str) -> None:
+        """The graph is about to change: requests amid its steps go on with it as it is."""
+        graph = self._graphs.get((namespace, name))
+        for key in graph.revisions if graph is not None else ():
+            self._autoscaler.set_reachable(f"{key[0]}/{key[1]}", False)
+            revision = self._revisions.get(key)
+            if revision is not None and graph is not None:
+                self._note_flows((namespace, revision.order.service), graph.flows)
+
+    def _note_flows(self, key: ServiceKey, flows: Sequence[GraphModel]) -> None:
+        former = [each for each in self._former.get(key, []) if each() is not None]
+        self._former[key] = [*former, *(weakref.ref(each) for each in flows)]
 
     def _note_reachable(
         self, desire: ServiceDesire, traffic: Mapping[Component, TrafficPlan]
@@ -205,9 +265,8 @@ class LocalMachine:
             for id in ("pending",) if model is None else _processes(model):
                 is_ready = model is not None
                 detail = "" if is_ready else revision.detail
-                found.append(
-                    Replica(namespace, order.service, order.component, name, id, is_ready, detail)
-                )
+                kept = (namespace, order.service, order.component, name, id, is_ready, detail)
+                found.append(Replica(*kept, graph=order.graph))
         return found
 
     # Comings and goings.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,8 @@ from salver.engine.instance_batcher import instance_limits
 from salver.errors import LoadFailed
 from salver.graphs.plan import ComponentPlan, ModelRunner
 
+STEPS = "steps"
+"""The runtime of a graph's functions."""
 LOADS_AT_ONCE = 8
 """Revisions that load at the same time; the others wait."""
 
@@ -99,6 +102,9 @@ class OwnWorkers:
         return name, version
 
     async def _suited(self, target: ModelTarget, runner: ModelRunner, report: Report) -> Suited:
+        if runner.runtime == STEPS and not runner.uri and not runner.requirements.is_needed:
+            # No artifact: nothing lies beside it that could say what it needs.
+            return Suited(self._catalog.environment(target.runtime, target.preload))
         return await self._catalog.suiting.suited(
             target,
             runtime_version=runner.runtime_version,
@@ -124,10 +130,31 @@ def model_options(defaults: ModelOptions, plan: ComponentPlan, runner: ModelRunn
 def target_of(name: str, path: Path, runner: ModelRunner) -> ModelTarget:
     """The model that an artifact holds: the newest, if it has versions.
 
-    Raises `ArtifactError`.
+    A graph's functions are no model: their artifact is a folder or file for them to be found in,
+    or nothing. Raises `ArtifactError`.
     """
-    text = f"{path}:{runner.attribute}" if runner.attribute else str(path)
-    found = discover(text, name, runner.runtime)
-    if not found:
-        raise LoadFailed(f"{path} holds no model")
-    return found[-1]
+    if runner.runtime == STEPS:
+        target = ModelTarget(name, "1", path, STEPS)
+    else:
+        text = f"{path}:{runner.attribute}" if runner.attribute else str(path)
+        found = discover(text, name, runner.runtime)
+        if not found:
+            raise LoadFailed(f"{path} holds no model")
+        target = found[-1]
+    return _with_options(target, runner)
+
+
+def _with_options(target: ModelTarget, runner: ModelRunner) -> ModelTarget:
+    """The target with the runner's arguments for its runtime. Raises `LoadFailed`."""
+    if not runner.options:
+        return target
+    try:
+        options = msgspec.json.decode(runner.options, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise LoadFailed(
+            f"the options of '{target.name}' are no JSON object: {error}; correct them"
+        ) from error
+    overrides = msgspec.structs.replace(
+        target.overrides, parameters={**target.overrides.parameters, **options}
+    )
+    return msgspec.structs.replace(target, overrides=overrides)

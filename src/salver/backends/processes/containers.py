@@ -120,7 +120,10 @@ def seen_from_within(engine: ContainerEngine, url: str) -> str:
 def _container_env(
     runner: ContainerRunner, name: str, port: int, predictor_url: str
 ) -> dict[str, str]:
-    given = {"PORT": str(port), "MODEL_NAME": name}
+    given = {"PORT": str(port)}
+    if runner.protocol != "seldon":
+        # Seldon's images keep the name of their class there.
+        given["MODEL_NAME"] = name
     if predictor_url:
         given["PREDICTOR_URL"] = predictor_url
     if runner.uri:

@@ -12,6 +12,7 @@ from salver.errors import SalverError
 from salver.inference.metadata import DATATYPES, ModelMetadata, TensorMetadata
 
 PROBE_TIMEOUT_S = 5.0
+_HEALTH = "/health/status"
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -60,6 +61,8 @@ class Endpoint:
             return _refusal(await self._get(probe.path), probe.path)
         if probe.protocol in ("http", "grpc-v2"):
             return await self._why_not_open()
+        if probe.protocol == "seldon":
+            return await self._why_not_well()
         quoted = quote(probe.name, safe="")
         paths = [f"/v2/models/{quoted}/ready", f"/v1/models/{quoted}"]
         if probe.protocol == "v1":
@@ -75,6 +78,11 @@ class Endpoint:
             return _refusal(answer, path)
         # It has neither route, yet it answers: that is all that can be asked of plain HTTP.
         return "" if probe.is_external else await self._why_not_open()
+
+    async def _why_not_well(self) -> str:
+        """As Seldon's components say; one without that route is ready if it answers."""
+        answer = await self._get(_HEALTH)
+        return "" if answer.status in (404, 405, 501) else _refusal(answer, _HEALTH)
 
     async def _why_not_open(self) -> str:
         _, writer = await asyncio.open_connection(self.origin.host, self.origin.port)

@@ -89,12 +89,17 @@ def kind_of(status: int) -> ErrorKind:
 
 
 class Outcome(NamedTuple):
-    """What an answer means to the caller: an error (`kind` not OK), or the body's description."""
+    """What an answer means to the caller: an error (`kind` not OK), or the body's description.
+
+    `is_own`: an error that the service puts into words itself; its status and body may be handed
+    on as they are.
+    """
 
     kind: ErrorKind
     message: str = ""
     coding: int = 0
     json_length: int = 0
+    is_own: bool = False
 
 
 def outcome_of(call: Call, answer: Answer, name: str, protocol: str) -> Outcome:
@@ -113,15 +118,26 @@ def outcome_of(call: Call, answer: Answer, name: str, protocol: str) -> Outcome:
             ErrorKind.UNSUPPORTED,
             f"model '{name}' speaks {protocol}, and answers 404 to {wanted}: {said}",
         )
-    return Outcome(kind_of(answer.status), f"model '{name}' answered {answer.status}: {said}")
+    is_own = (
+        answer.status >= 400
+        and bool(answer.body)
+        and coding_of(answer.header(b"content-encoding")) == 0
+    )
+    message = f"model '{name}' answered {answer.status}: {said}"
+    return Outcome(kind_of(answer.status), message, is_own=is_own)
 
 
 def reason_of(body: bytes) -> str:
-    """What an error's body says, on one line: its `error`, `detail` or `message`, or its text."""
+    """What an error's body says, on one line: its `error`, `detail` or `message`, or its text,
+    or what the status of a SeldonMessage says."""
     try:
         parsed: Any = json.loads(body)
     except ValueError:
         parsed = body.decode(errors="replace")
+    if isinstance(parsed, dict) and isinstance(parsed.get("status"), dict):
+        # Seldon's way: the status of a message.
+        status = parsed["status"]
+        parsed = status.get("info") or status.get("reason") or parsed
     if isinstance(parsed, dict):
         named = [parsed[key] for key in ("error", "detail", "message", "cause") if key in parsed]
         parsed = named[0] if named else parsed

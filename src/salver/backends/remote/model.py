@@ -18,6 +18,7 @@ import msgspec
 from salver.backends.remote.endpoint import Endpoint, Probe
 from salver.backends.remote.forwarding import (
     PROPAGATED,
+    Outcome,
     headers_of,
     outcome_of,
     target_of,
@@ -36,10 +37,13 @@ from salver.engine.queue import Clock
 from salver.errors import (
     DeadlineExceeded,
     ErrorKind,
+    InvalidInput,
+    ModelFailed,
     ModelNotReady,
     QueueFull,
     SalverError,
     Unavailable,
+    Unsupported,
 )
 from salver.inference.metadata import ModelMetadata
 from salver.protocol.wire_codes import Codec
@@ -182,7 +186,7 @@ class RemoteModel:
             was_ready = endpoint.is_ready
             await endpoint.probe(probe)
             is_new = not endpoint.reason and not was_ready
-            if is_new and self._metadata is None and options.protocol != "http":
+            if is_new and self._metadata is None and options.protocol not in ("http", "seldon"):
                 self._metadata = await endpoint.metadata(probe.name)
             endpoint.is_ready = not endpoint.reason
             if is_new and self.on_ready is not None:
@@ -206,7 +210,11 @@ class RemoteModel:
                 f"model '{self.name}' is served by a process that speaks HTTP only: ask it over "
                 "REST (V1 or V2)",
             )
-        elif not self._may_wait:
+        else:
+            self._enqueue(call)
+
+    def _enqueue(self, call: Call) -> None:
+        if not self._may_wait:
             self._refuse(
                 call,
                 ErrorKind.MODEL_NOT_READY,
@@ -247,7 +255,7 @@ class RemoteModel:
         now_s = self._clock()
         try:
             async with asyncio.timeout(max(call.deadline_s - now_s, 0.0)):
-                answer = await endpoint.client.ask(self._request(call))
+                answer = await self._ask(call, endpoint)
         except TimeoutError:
             self._expire(call, self._clock())
         except (Unreachable, NoAnswer) as error:
@@ -255,6 +263,8 @@ class RemoteModel:
                 endpoint.is_ready = False
             self._ask_again(endpoint)
             self._retry(call, error)
+        except (InvalidInput, ModelFailed, Unsupported) as error:
+            self._fail(call, error.kind, f"model '{self.name}': {error}")
         except (SalverError, OSError) as error:
             self._ask_again(endpoint)
             self._fail(call, ErrorKind.UNAVAILABLE, f"model '{self.name}': {error}")
@@ -293,6 +303,10 @@ class RemoteModel:
             loop = asyncio.get_running_loop()
             self._watchers[endpoint] = loop.create_task(self._watch(endpoint))
 
+    async def _ask(self, call: Call, endpoint: Endpoint) -> Answer:
+        """The endpoint's answer to a call."""
+        return await endpoint.client.ask(self._request(call))
+
     def _request(self, call: Call) -> Request:
         target = target_of(call, self.options.remote_name or self.name)
         return Request("POST", target, headers_of(call, self.options.propagated), call.body)
@@ -300,7 +314,9 @@ class RemoteModel:
     def _answer(self, call: Call, answer: Answer) -> None:
         self.metrics.observe_latency(self._clock() - call.arrived_s)
         outcome = outcome_of(call, answer, self.name, self.options.protocol)
-        if outcome.kind:
+        if outcome.is_own:
+            self._reject(call, answer, outcome)
+        elif outcome.kind:
             self._fail(call, outcome.kind, outcome.message)
         else:
             call.coding = outcome.coding
@@ -314,6 +330,12 @@ class RemoteModel:
         if not call.is_abandoned:
             self.metrics.count_error(kind)
             call.fail(kind, message)
+
+    def _reject(self, call: Call, answer: Answer, outcome: Outcome) -> None:
+        """The service's own refusal, for those who hand it on as it is."""
+        if not call.is_abandoned:
+            self.metrics.count_error(outcome.kind)
+            call.reject(answer.status, answer.body, outcome.kind, outcome.message)
 
     def _expire(self, call: Call, now_s: float) -> None:
         self._fail(

@@ -31,6 +31,16 @@ def _ready(obj: JsonObject) -> Any:
     return None
 
 
+def _condition(type: str, field: str = "status") -> Any:
+    def read(obj: JsonObject) -> Any:
+        for condition in (obj.get("status") or {}).get("conditions") or []:
+            if isinstance(condition, dict) and condition.get("type") == type:
+                return condition.get(field)
+        return None
+
+    return read
+
+
 def _traffic(obj: JsonObject) -> list[JsonObject]:
     traffic = _at("status", "components", "predictor", "traffic")(obj) or []
     return [each for each in traffic if isinstance(each, dict)]
@@ -90,6 +100,54 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
             _at("status", "components", "predictor", "latestReadyRevision"),
             description="The newest revision that can answer",
         ),
+        AGE,
+    ),
+    "InferenceGraph": (NAME, Column("URL", _at("status", "url")), Column("Ready", _ready), AGE),
+    "SeldonDeployment": (
+        NAME,
+        Column("State", _at("status", "state"), description="Available, Creating or Failed"),
+        Column("Replicas", _at("status", "replicas"), "integer", "Replicas wanted"),
+        Column("URL", _at("status", "address", "url"), description="Where it answers", priority=1),
+        AGE,
+    ),
+    "Model": (
+        NAME,
+        Column("Ready", _condition("ModelReady"), description="Model ready status"),
+        Column(
+            "Desired Replicas",
+            _at("status", "replicas"),
+            "integer",
+            "Number of desired replicas",
+        ),
+        Column(
+            "Available Replicas",
+            _at("status", "availableReplicas"),
+            "integer",
+            "Number of replicas available to receive inference requests",
+        ),
+        AGE,
+    ),
+    "Pipeline": (
+        NAME,
+        Column("Pipeline ready", _ready, description="Pipeline ready status"),
+        Column("Models ready", _condition("ModelsReady"), priority=1),
+        Column("Dataflow ready", _condition("PipelineReady"), priority=1),
+        Column("Message", _condition("Ready", "message"), description="Status message"),
+        AGE,
+    ),
+    "Experiment": (
+        NAME,
+        Column("Experiment ready", _condition("ExperimentReady")),
+        Column("Candidates ready", _condition("CandidatesReady"), priority=1),
+        Column("Mirror ready", _condition("MirrorReady"), priority=1),
+        Column("Message", _condition("Ready", "message"), description="Status message"),
+        AGE,
+    ),
+    "Graph": (
+        NAME,
+        Column("URL", _at("status", "url")),
+        Column("Ready", _ready),
+        Column("Message", _condition("Ready", "message"), description="Status message"),
         AGE,
     ),
     "TrainedModel": (NAME, Column("URL", _at("status", "url")), Column("Ready", _ready), AGE),

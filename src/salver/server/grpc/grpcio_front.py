@@ -57,7 +57,7 @@ class GrpcioFront:
         self._server: Any = None
         self._port = 0
         self._ids = itertools.count(1)
-        self._open: dict[int, asyncio.Future[bytes | _Failure]] = {}
+        self._open: dict[int, asyncio.Future[tuple[bytes, Metadata] | _Failure]] = {}
         self._on_cancel: Callable[[int], None] = _ignore
         self._streams = 0
         self._is_draining = False
@@ -132,8 +132,11 @@ class GrpcioFront:
             finally:
                 del self._open[call_id]
                 self._check_idle()
-            if isinstance(result, bytes):
-                return result
+            if isinstance(result, tuple):
+                payload, initial = result
+                if initial:
+                    await context.send_initial_metadata(tuple(initial))
+                return payload
             await self._abort(context, result)
             return b""  # never reached: aborting raises
 
@@ -158,15 +161,15 @@ class GrpcioFront:
         code = next(one for one in self._grpc.StatusCode if one.value[0] == failure.code)
         await context.abort(code, failure.message, tuple(failure.trailing))
 
-    def respond(self, call_id: int, payload: bytes) -> None:
-        self._answer(call_id, payload)
+    def respond(self, call_id: int, payload: bytes, initial: Metadata = NO_METADATA) -> None:
+        self._answer(call_id, (payload, initial))
 
     def fail(
         self, call_id: int, code: Code, message: str, trailing: Metadata = NO_METADATA
     ) -> None:
         self._answer(call_id, _Failure(code, message, trailing))
 
-    def _answer(self, call_id: int, result: bytes | _Failure) -> None:
+    def _answer(self, call_id: int, result: tuple[bytes, Metadata] | _Failure) -> None:
         answer = self._open.get(call_id)
         if answer is not None and not answer.done():
             answer.set_result(result)

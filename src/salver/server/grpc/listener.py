@@ -6,8 +6,10 @@ import importlib.util
 import time
 from collections.abc import Callable
 
+from salver.engine.directory import ModelDirectory
 from salver.engine.ports import ModelCatalog
 from salver.server.grpc.ports import FrontSettings, GrpcFront
+from salver.server.grpc.seldon import SeldonMethods
 from salver.server.grpc.service import InferenceService, OnRefused, ignore_refusal
 from salver.settings import ServeSettings
 
@@ -55,6 +57,9 @@ async def serve_grpc(
     """
     front = front_for(settings) if front is None else front
     service = InferenceService(front, catalog, settings, on_refused=on_refused, clock=clock)
+    if isinstance(catalog, ModelDirectory):
+        seldon = SeldonMethods(service, catalog, timeout_s=settings.request_timeout)
+        service.more_methods = seldon.methods()
     await front.start(service.methods())
     return GrpcListener(front, service)
 

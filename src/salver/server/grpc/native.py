@@ -85,8 +85,11 @@ class NativeFront:
         finally:
             library_log.disabled = False
 
-    def respond(self, call_id: int, payload: bytes) -> None:
-        self._native_respond(call_id, payload)
+    def respond(self, call_id: int, payload: bytes, initial: Metadata = NO_METADATA) -> None:
+        if initial:
+            self._native_respond(call_id, payload, list(initial))
+        else:
+            self._native_respond(call_id, payload)
         self._closed(call_id)
 
     def fail(

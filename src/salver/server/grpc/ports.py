@@ -106,8 +106,8 @@ class GrpcFront(Protocol):
     async def start(self, methods: GrpcMethods) -> None:
         """Listens and serves. Raises `StartupError` if the address cannot be had."""
 
-    def respond(self, call_id: int, payload: bytes) -> None:
-        """Answers a unary call; harmless if the client has left."""
+    def respond(self, call_id: int, payload: bytes, initial: Metadata = NO_METADATA) -> None:
+        """Answers a unary call, with this as initial metadata; harmless if the client has left."""
 
     def fail(
         self, call_id: int, code: Code, message: str, trailing: Metadata = NO_METADATA

@@ -8,16 +8,24 @@ bytes on; a worker parses them. The smaller methods are in `control.py`, streams
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 
 from salver.engine.call import Call
-from salver.engine.ports import ModelCatalog
+from salver.engine.ports import ModelCatalog, ServedModel
 from salver.errors import ErrorKind, SalverError
 from salver.protocol.wire import Codec
 from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.fields import MalformedMessageError, name_and_version
-from salver.server.grpc.headers import header_of, headers_of
-from salver.server.grpc.ports import Code, GrpcFront, GrpcMethods, Metadata
+from salver.server.grpc.headers import header_of, headers_of, named_by
+from salver.server.grpc.ports import (
+    NO_METADATA,
+    Code,
+    GrpcFront,
+    GrpcMethods,
+    Metadata,
+    UnaryHandler,
+)
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
 from salver.settings import ServeSettings
@@ -36,7 +44,7 @@ def ignore_refusal(_protocol: str, _reason: str) -> None:
 class GrpcCall(Call):
     """A ModelInfer call; its answer goes back through the service's front."""
 
-    __slots__ = ("call_id", "metadata", "service")
+    __slots__ = ("added", "call_id", "metadata", "service")
 
     def __init__(
         self,
@@ -58,16 +66,22 @@ class GrpcCall(Call):
         self.service = service
         self.call_id = call_id
         self.metadata = metadata
+        self.added: Metadata = NO_METADATA
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if self.service.closed(self.call_id):
-            self.service.respond(self.call_id, bytes(body))  # no copy if it is bytes already
+            # No copy if it is bytes already.
+            self.service.respond(self.call_id, bytes(body), self.added)
 
     def fail(self, kind: ErrorKind, message: str) -> None:
         if self.service.closed(self.call_id):
             self.service.front.fail(
                 self.call_id, GRPC_CODE[kind], status_message(message), trailing_of(kind)
             )
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        added = (name.decode("latin-1"), value.decode("latin-1"))
+        self.added = (*self.added, added)
 
     def header(self, name: bytes) -> bytes:
         return header_of(self.metadata, name)
@@ -87,15 +101,20 @@ class InferenceService:
         *,
         on_refused: OnRefused = ignore_refusal,
         clock: Callable[[], float] = time.monotonic,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
+        """`new_id` makes ids for calls whose protocol wants one."""
         self.front = front
+        self.new_id = new_id
         self.respond = front.respond
         self._catalog = catalog
-        self._on_refused = on_refused
+        self.on_refused = on_refused
         self._clock = clock
         self._timeout_s = settings.request_timeout
         self._max_body_bytes = settings.max_body_size
         self._open: dict[int, GrpcCall] = {}
+        self.more_methods: Mapping[str, UnaryHandler] = {}
+        """What else the front is to serve, set before `methods` is asked."""
         self._control = ControlMethods(front, catalog, on_refused=on_refused)
         self._streams = StreamInfer(catalog, settings, on_refused=on_refused, clock=clock)
 
@@ -107,7 +126,11 @@ class InferenceService:
     def methods(self) -> GrpcMethods:
         """What the front is to serve."""
         return GrpcMethods(
-            unary={PREFIX + "ModelInfer": self.infer, **self._control.methods(PREFIX)},
+            unary={
+                PREFIX + "ModelInfer": self.infer,
+                **self._control.methods(PREFIX),
+                **self.more_methods,
+            },
             stream={PREFIX + "ModelStreamInfer": self._streams.run},
             on_cancel=self.on_cancel,
         )
@@ -120,13 +143,14 @@ class InferenceService:
             self._refuse_size(call_id, len(payload))
             return
         try:
-            served = self._catalog.find(*name_and_version(payload))
+            name, version = name_and_version(payload)
+            served = named_by(metadata, self._catalog).find(name, version)
         except MalformedMessageError as error:
-            self._refuse_bytes(call_id, error)
+            self.refuse_bytes(call_id, error, "inference.ModelInferRequest")
             return
         except SalverError as error:
             self.front.fail(call_id, code_of(error), status_message(str(error)))
-            self._on_refused("grpc", reason_of(error))
+            self.on_refused("grpc", reason_of(error))
             return
         now_s = self._clock()
         allowed_s = self._timeout_s
@@ -134,6 +158,26 @@ class InferenceService:
             allowed_s = time_left_s
         call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s, metadata)
         self._open[call_id] = call
+        served.submit(call)
+
+    # For services beside this one.
+
+    def is_oversized(self, call_id: int, payload: bytes) -> bool:
+        """Whether the request is over the limit; if so, it has been refused."""
+        if len(payload) <= self._max_body_bytes:
+            return False
+        self._refuse_size(call_id, len(payload))
+        return True
+
+    def span(self, time_left_s: float | None) -> tuple[float, float]:
+        """Now, and until when a call may take that has so much time left."""
+        now_s = self._clock()
+        allowed_s = self._timeout_s if time_left_s is None else min(time_left_s, self._timeout_s)
+        return now_s, now_s + allowed_s
+
+    def submit(self, call: GrpcCall, served: ServedModel) -> None:
+        """Queues a call, whose client may leave from now on."""
+        self._open[call.call_id] = call
         served.submit(call)
 
     def on_cancel(self, call_id: int) -> None:
@@ -153,13 +197,13 @@ class InferenceService:
             f"the request has {size} bytes, over the limit of {self._max_body_bytes}; "
             "send fewer rows, or start the server with a larger --max-body-size",
         )
-        self._on_refused("grpc", ErrorKind.PAYLOAD_TOO_LARGE.reason)
+        self.on_refused("grpc", ErrorKind.PAYLOAD_TOO_LARGE.reason)
 
-    def _refuse_bytes(self, call_id: int, error: MalformedMessageError) -> None:
+    def refuse_bytes(self, call_id: int, error: MalformedMessageError, kind: str) -> None:
+        """Answers a request that is no message of that kind."""
         self.front.fail(
             call_id,
             Code.INVALID_ARGUMENT,
-            f"the request is no inference.ModelInferRequest: {error}; "
-            "encode it with the Open Inference Protocol's .proto",
+            f"the request is no {kind}: {error}; encode it with the protocol's .proto",
         )
-        self._on_refused("grpc", ErrorKind.INVALID_INPUT.reason)
+        self.on_refused("grpc", ErrorKind.INVALID_INPUT.reason)

@@ -90,6 +90,7 @@ class _Exchange:
         if self.limit is not None:
             self.limit.reschedule(None)
         self._is_lasting = True
+        self._connection.end_at_eof()
         listener = self._connection._listener
         return lambda: listener.is_draining
 

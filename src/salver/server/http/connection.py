@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
-from salver.engine.call import Call
-from salver.errors import ErrorKind, RequestError
+from salver.errors import RequestError
 from salver.protocol.frame import ContentCoding
 from salver.server.http.asgi import run_application
+from salver.server.http.calls import HttpCall, SeldonCall
 from salver.server.http.head import HttpError, RequestHead
-from salver.server.http.observe import Observation
 from salver.server.http.reader import RequestReader
 from salver.server.rest.status import HTTP_STATUS, RETRY_AFTER_S
 
@@ -36,66 +34,13 @@ MIN_BODY_RATE = 64 << 10
 _CODING_NAMES = {ContentCoding.GZIP: b"gzip", ContentCoding.DEFLATE: b"deflate"}
 
 
-class HttpCall(Call):
-    """An inference request that came over HTTP."""
-
-    __slots__ = ("added_headers", "connection", "head", "observation")
-
-    def __init__(
-        self,
-        connection: HttpConnection,
-        head: RequestHead,
-        body: bytes | bytearray,
-        arrived_s: float,
-        deadline_s: float,
-    ) -> None:
-        # Not super().__init__: this runs for every request, and the call would cost a third.
-        self.codec = head.tag
-        self.aux = head.aux
-        self.body = body
-        self.arrived_s = arrived_s
-        self.deadline_s = deadline_s
-        self.attempts = 0
-        self.coding = 0
-        self.is_abandoned = False
-        self.connection = connection
-        self.head = head
-        self.observation: Observation | None = None
-        self.added_headers: list[tuple[bytes, bytes]] | None = None
-
-    def deliver(self, body: bytes, aux: int) -> None:
-        if not self.is_abandoned:
-            self.connection.answer(self, body, aux)
-
-    def fail(self, kind: ErrorKind, message: str) -> None:
-        if not self.is_abandoned:
-            self.connection.answer_error(self, HTTP_STATUS[kind], message)
-
-    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
-        if not self.is_abandoned:
-            self.connection.answer_error(self, status, message, body)
-
-    def add_header(self, name: bytes, value: bytes) -> None:
-        if self.added_headers is None:
-            self.added_headers = []
-        self.added_headers.append((name, value))
-
-    def header(self, name: bytes) -> bytes:
-        for key, value in self.head.headers:
-            if key == name:
-                return value
-        return b""
-
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self.head.headers
-
-
 class HttpConnection(asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
     __slots__ = (
         "_call",
         "_drained",
+        "_ends_at_eof",
         "_is_busy",
         "_is_half_closed",
         "_is_reading_paused",
@@ -116,6 +61,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_busy = False
         self._is_refused = False
         self._is_half_closed = False
+        self._ends_at_eof = False
         self._is_reading_paused = False
         self._sent_continue = False
         self._drained: asyncio.Event | None = None
@@ -162,7 +108,16 @@ class HttpConnection(asyncio.Protocol):
         # A client may half-close after its request and still wait for the answer. TLS has no
         # such half: there the transport closes whatever is returned.
         self._is_half_closed = True
+        if self._ends_at_eof:
+            return False
         return self._is_busy and self.transport.get_extra_info("sslcontext") is None
+
+    def end_at_eof(self) -> None:
+        """The answer has no end of its own: it ends when the client sends no more, as one does
+        that has left."""
+        self._ends_at_eof = True
+        if self._is_half_closed:
+            self.transport.close()
 
     def pause_writing(self) -> None:
         self._drained = asyncio.Event()
@@ -193,6 +148,10 @@ class HttpConnection(asyncio.Protocol):
         self._sent_continue = False
         listener = self._listener
         if not head.model:
+            if head.codec:
+                self._serve_unnamed(head)
+                return
+            self._ends_at_eof = False
             self._task = listener.spawn(run_application(self, head, bytes(self._reader.body)))
             return
         now_s = listener.now()
@@ -219,6 +178,32 @@ class HttpConnection(asyncio.Protocol):
             self.answer_error(call, HTTP_STATUS[error.kind], str(error))
             return
         model.submit(call)
+
+    def _serve_unnamed(self, head: RequestHead) -> None:
+        """Serves an inference request whose path names no model: Seldon's, mostly."""
+        listener = self._listener
+        now_s = listener.now()
+        kind = SeldonCall if head.component else HttpCall
+        call = kind(self, head, self._reader.body, now_s, now_s + listener.request_timeout_s)
+        self._reader.body = b""
+        self._call = call
+        if listener.observer is not None:
+            call.observation = listener.observer.begin(head)
+        if head.unsupported_coding:
+            name = head.unsupported_coding.decode("latin-1")
+            call.refuse(415, f"content-encoding '{name}' is not supported: use gzip")
+            return
+        try:
+            call.prepare()
+            model = listener.find_unnamed(head)
+        except RequestError as error:
+            call.fail(error.kind, str(error))
+            return
+        model.submit(call)
+
+    def new_id(self) -> str:
+        """An id for a request that brought none."""
+        return self._listener.new_id()
 
     def _serve_next(self) -> None:
         """Goes on with what arrived while the last request was answered."""
@@ -273,7 +258,7 @@ class HttpConnection(asyncio.Protocol):
         self._listener.count_status(status)
         if body is None:
             body = error_body(message)
-        self.write_head(status, _echoed_headers(call), len(body), call.head.keeps_alive)
+        self.write_head(status, call.echoed_headers(), len(body), call.head.keeps_alive)
         self.transport.write(body)
         if call.observation is not None and self._listener.observer is not None:
             self._listener.observer.end(call.observation, call.head, call, status, message)
@@ -292,7 +277,7 @@ class HttpConnection(asyncio.Protocol):
         if call.coding:
             name = _CODING_NAMES[ContentCoding(call.coding)]
             lines.append(b"content-encoding: " + name + b"\r\nvary: accept-encoding\r\n")
-        for name, value in _echoed_headers(call):
+        for name, value in call.echoed_headers():
             lines.append(name + b": " + value + b"\r\n")
         if not call.head.keeps_alive or self._listener.is_draining:
             lines.append(b"connection: close\r\n")
@@ -381,16 +366,6 @@ class HttpConnection(asyncio.Protocol):
             self.transport.abort()
         elif lasted_s > settings.idle_timeout:
             self.transport.close()
-
-
-def _echoed_headers(call: HttpCall) -> list[tuple[bytes, bytes]]:
-    """The ids that the client gets back, and what was added on the way."""
-    added = call.added_headers or []
-    if call.observation is not None:
-        return [*call.observation.headers(), *added]
-    if call.head.request_id:
-        return [(b"x-request-id", call.head.request_id), *added]
-    return added
 
 
 def error_body(message: str) -> bytes:

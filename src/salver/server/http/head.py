@@ -2,7 +2,8 @@
 
 A client on a kept-alive connection sends the same head again and again. What a head means
 depends on nothing but its bytes, so `HeadCache` answers with the object made the first
-time. Knows which paths are inference routes; refuses to know anything about models.
+time. Knows which paths are inference routes; refuses to know anything about models. Seldon's
+routes name no model: they are read only where those of V1 and V2 do not match.
 """
 
 from __future__ import annotations
@@ -13,16 +14,32 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from salver.protocol.frame import ContentCoding
+from salver.protocol.operations import Operation, marked
 from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
 
+SELDON_SCOPE = "seldon:"
+"""What begins a scope that is a path as Seldon has it: `NAMESPACE/NAME`, or a name alone."""
 CHUNKED = -1
 """As `RequestHead.content_length`: the body comes in chunks."""
 
 _INFER_ROUTE = re.compile(
-    rb"(?:/serving/([^/?#]+/[^/?#]+))?"
+    rb"(?:/serving/([^/?#]+/[^/?#]+)|/seldon/([^/?#]+(?:/[^/?#]+)?))?"
     rb"(?:/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer"
-    rb"|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?:(predict|explain))"
+    rb"|/v1/models/([^/?#]+?)(?:/versions/([^/?#:]+))?/?:(predict|explain))"
 )
+_SELDON_ROUTE = re.compile(
+    rb"(?:/seldon/([^/?#]+(?:/[^/?#]+)?))?"
+    rb"(?:/api/v(?:0\.1|1\.0)/(predictions|feedback)|/v1/models/?:(predict)|/v2/models/(infer))"
+)
+_COMPONENT_ROUTE = re.compile(
+    rb"(?:/seldon/([^/?#]+/[^/?#]+)(?:/([^/?#]+))?)?"
+    rb"/(predict|transform-input|transform-output|route|aggregate|send-feedback)"
+)
+_METHODS = {
+    b"predictions": "predict",
+    b"feedback": "send_feedback",
+}
+"""What a component is asked to do, where it is not called as the path's last part is."""
 _UNNAMED_HOST = re.compile(rb"(?:localhost|[0-9.]+|\[.*\])(?::[0-9]+)?")
 """Hosts that can be no service's: the loopback's name, and addresses."""
 _CODINGS = {
@@ -47,8 +64,10 @@ class RequestHead:
 
     `model` is empty unless the request is an inference POST; then `codec` and `aux` say how
     the worker is to read the body. `is_plain` heads carry nothing that needs a second look.
-    `scope` is the service that the path (`NAMESPACE/NAME`) or the Host header (`host:...`)
-    asks for, empty where neither does.
+    `scope` is the service that the path (`NAMESPACE/NAME`, or `seldon:NAMESPACE/NAME`) or the Host
+    header (`host:...`) asks for, empty where neither does. On a route that names no model, `codec`
+    is set without it; `component` is then what Seldon's component is asked to do, if one is, and
+    `node` the component within a graph.
     """
 
     __slots__ = (
@@ -56,6 +75,7 @@ class RequestHead:
         "aux",
         "codec",
         "coding",
+        "component",
         "content_length",
         "expects_continue",
         "headers",
@@ -64,6 +84,7 @@ class RequestHead:
         "keeps_alive",
         "method",
         "model",
+        "node",
         "path",
         "query",
         "request_id",
@@ -97,6 +118,8 @@ class RequestHead:
         self.is_plain = False
         self.is_explain = False
         self.scope = ""
+        self.component = ""
+        self.node = ""
 
 
 class HeadParser:
@@ -147,6 +170,8 @@ class HeadParser:
                 reader(head, value)
         _read_route(head)
         head.tag = head.codec | int(head.coding) << 8 | int(head.accepts) << 16
+        if head.component == "send_feedback" and not head.node:
+            head.tag = marked(head.tag, Operation.FEEDBACK)
         head.is_plain = bool(
             head.model
             and head.keeps_alive
@@ -178,11 +203,15 @@ class HeadCache:
 
 def _read_route(head: RequestHead) -> None:
     if head.method != b"POST":
+        if head.method == b"GET" and b"json=" in head.query:
+            _read_component_route(head)
         return
     match = _INFER_ROUTE.fullmatch(head.path)
     if match is None:
+        if not _read_seldon_route(head):
+            _read_component_route(head)
         return
-    scope, v2_model, v2_version, v1_model, v1_version, verb = match.groups()
+    scope, seldon, v2_model, v2_version, v1_model, v1_version, verb = match.groups()
     try:
         if v2_model is not None:
             head.codec = int(Codec.V2_JSON)
@@ -195,13 +224,58 @@ def _read_route(head: RequestHead) -> None:
             head.is_explain = verb == b"explain"
         if scope is not None:
             head.scope = unquote_to_bytes(scope).decode()
+        elif seldon is not None:
+            head.scope = SELDON_SCOPE + unquote_to_bytes(seldon).decode()
+    except UnicodeDecodeError as error:
+        raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
+
+
+def _read_seldon_route(head: RequestHead) -> bool:
+    """Routes of a whole deployment: Seldon's own, and V1's and V2's without a model's name."""
+    match = _SELDON_ROUTE.fullmatch(head.path)
+    if match is None:
+        return False
+    scope, verb, v1, _ = match.groups()
+    if verb is not None:
+        head.codec = int(Codec.SELDON_JSON)
+        head.component = _METHODS[verb]
+    else:
+        head.codec = int(Codec.V1_JSON if v1 is not None else Codec.V2_JSON)
+    if scope is not None:
+        head.scope = SELDON_SCOPE + _decoded(scope)
+    return True
+
+
+def _read_component_route(head: RequestHead) -> None:
+    """Routes of a single component: of the only one there is, or a graph's, by name."""
+    match = _COMPONENT_ROUTE.fullmatch(head.path)
+    if match is None:
+        return
+    scope, node, verb = match.groups()
+    head.codec = int(Codec.SELDON_JSON)
+    head.component = verb.decode().replace("-", "_")
+    if scope is not None:
+        head.scope = SELDON_SCOPE + _decoded(scope)
+        head.node = _decoded(node or b"")
+
+
+def _decoded(part: bytes) -> str:
+    try:
+        return unquote_to_bytes(part).decode()
     except UnicodeDecodeError as error:
         raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
 
 
 def _read_host(head: RequestHead, value: bytes) -> None:
-    if not _UNNAMED_HOST.fullmatch(value):
+    if not head.scope and not _UNNAMED_HOST.fullmatch(value):
         head.scope = "host:" + value.decode("latin-1").lower().partition(":")[0]
+
+
+def _read_seldon_model(head: RequestHead, value: bytes) -> None:
+    # Seldon's gateway has one host for all: the header says more than the host.
+    name = value.strip().decode("latin-1")
+    if name:
+        head.scope = "model:" + name
 
 
 def _read_content_length(head: RequestHead, value: bytes) -> None:
@@ -268,6 +342,7 @@ def _read_traceparent(head: RequestHead, value: bytes) -> None:
 
 _HEADER_READERS = {
     b"host": _read_host,
+    b"seldon-model": _read_seldon_model,
     b"content-length": _read_content_length,
     b"transfer-encoding": _read_transfer_encoding,
     b"expect": _read_expect,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+import uuid
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from typing import Any
@@ -33,13 +34,16 @@ class HttpListener:
         *,
         count_status: Callable[[int], None],
         observer: RequestObserver | None = None,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
+        """`new_id` makes ids for requests whose protocol wants one."""
         self.settings = settings
         self.application = application
         self.find_model = catalog.find
         self._directory = catalog
         self.count_status = count_status
         self.observer = observer
+        self.new_id = new_id
         self.heads = HeadCache()
         self.request_timeout_s = settings.request_timeout
         self.application_timeout_s = max(settings.request_timeout, settings.load_timeout) + 1.0
@@ -101,6 +105,10 @@ class HttpListener:
         if head.is_explain:
             return self._directory.find_explainer(head.scope, head.model)
         return self._directory.find_in(head.scope, head.model, head.version)
+
+    def find_unnamed(self, head: RequestHead) -> ServedModel:
+        """What a request is for that names no model: see `SeldonPaths`."""
+        return self._directory.find_seldon(head.scope, head.node, head.component or "predict")
 
     def is_forwarded(self, head: RequestHead) -> bool:
         """Whether the service that path or host name answers any path itself."""

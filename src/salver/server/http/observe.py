@@ -16,7 +16,11 @@ from salver.telemetry.logs import accepted_request_id, log_request
 from salver.telemetry.otlp import SpanRecord, SpanSink
 from salver.telemetry.trace import SpanPlace, format_traceparent, new_span, parse_traceparent
 
-_PROTOCOLS = {int(Codec.V1_JSON): "v1-http", int(Codec.V2_JSON): "v2-http"}
+_PROTOCOLS = {
+    int(Codec.V1_JSON): "v1-http",
+    int(Codec.V2_JSON): "v2-http",
+    int(Codec.SELDON_JSON): "seldon-http",
+}
 
 
 class Observation:
@@ -76,7 +80,7 @@ class RequestObserver:
                 target=head.path.decode("latin-1"),
                 status=status,
                 duration_s=(ended_ns - observation.started_ns) * 1e-9,
-                model=head.model,
+                model=head.model or head.scope,
                 bytes_in=len(call.body),
                 trace_id=observation.place.context.trace_id,
                 **({"error": error} if error else {}),

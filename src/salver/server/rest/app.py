@@ -20,6 +20,7 @@ from salver.errors import ArtifactError, RequestError
 from salver.server.rest.answers import error_answer, refusal
 from salver.server.rest.models import EXTENSIONS, ModelRoutes
 from salver.server.rest.pages import PageRoutes
+from salver.server.rest.seldon import SeldonPrefix, SeldonRoutes
 from salver.server.rest.service_paths import ServicePaths
 from salver.server.rest.services import ListServices, no_services
 from salver.settings import ServeSettings
@@ -35,7 +36,7 @@ def build_app(
     more_routes: Sequence[BaseRoute] = (),
     list_services: ListServices = no_services,
 ) -> ASGIApp:
-    """The application; `more_routes` come first and may so replace one of its own.
+    """The application; `more_routes` come before those of V1 and V2 and may so replace one.
 
     `list_services` gives the objects of the services that are declared.
     """
@@ -49,7 +50,9 @@ def build_app(
     async def metrics(request: Request) -> Response:
         return Response(render_metrics(), headers={"Content-Type": CONTENT_TYPE})
 
-    routes = [*more_routes, *models.routes(), Route("/metrics", metrics)]
+    seldon = SeldonRoutes(catalog, timeout_s=settings.request_timeout)
+    # Seldon's come before a mount of the Kubernetes API: both begin with `/api`.
+    routes = [*seldon.routes(), *more_routes, *models.routes(), Route("/metrics", metrics)]
     app = Starlette(
         routes=[*routes, *PageRoutes(catalog, list_services).routes()],
         exception_handlers={
@@ -61,7 +64,7 @@ def build_app(
     )
     # A path with a slash too many is unknown: a redirect would lose the body of a POST.
     app.router.redirect_slashes = False
-    return ServicePaths(app, catalog)
+    return ServicePaths(SeldonPrefix(app, catalog), catalog)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

@@ -16,6 +16,8 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.errors import RequestError
 from salver.inference.metadata import ModelMetadata
 from salver.server.rest.metadata import READY
+from salver.server.rest.openapi_seldon import TAG as SELDON_TAG
+from salver.server.rest.openapi_seldon import seldon_paths
 from salver.server.rest.sample import infer_path, infer_sample, predict_sample, sample_size
 from salver.server.rest.schemas import (
     Schema,
@@ -28,6 +30,7 @@ from salver.server.rest.schemas import (
     predict_response_schema,
     reference,
 )
+from salver.server.rest.seldon import VERSIONS as SELDON_VERSIONS
 
 _LARGEST_EXAMPLE = 4096
 MOST_MODELS = 100
@@ -66,6 +69,7 @@ def openapi_document(
     example = next(first, None)
     paths.update(_any_model_paths(example))
     paths.update(_repository_paths())
+    paths.update(seldon_paths(SELDON_VERSIONS))
     paths.update(_server_paths())
     return {
         "openapi": "3.1.0",
@@ -84,6 +88,7 @@ def openapi_document(
 _TAGS = (
     {"name": "models", "description": "what is served, and whether it is ready"},
     {"name": "repository", "description": "loading and unloading"},
+    SELDON_TAG,
     {"name": "server", "description": "health, metrics and pages"},
 )
 

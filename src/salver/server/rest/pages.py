@@ -78,11 +78,11 @@ class PageRoutes:
             "models": cards or ("" if services else _NO_MODELS),
             "note": _note(len(statuses) - MOST_MODELS),
         }
-        return _page("start.html", content, headers)
+        return page("start.html", content, headers)
 
     async def docs(self, request: Request) -> Response:
         """The documentation, which the page renders from `/openapi.json` itself."""
-        return _page("docs.html", {}, {})
+        return page("docs.html", {}, {})
 
     async def openapi(self, request: Request) -> Response:
         """The OpenAPI document of the models loaded now."""
@@ -121,7 +121,8 @@ def _note(left_out: int) -> str:
     return f'<p class="empty" id="cut">and {left_out:,} more models, which are not shown here</p>'
 
 
-def _page(name: str, content: dict[str, str], headers: dict[str, str]) -> Response:
+def page(name: str, content: dict[str, str], headers: dict[str, str]) -> Response:
+    """A page of the folder, with these texts in its places."""
     text = (_FOLDER / name).read_text(encoding="utf-8")
     style = (_FOLDER / "style.css").read_text(encoding="utf-8")
     for key, value in {"style": style, "version": __version__, **content}.items():

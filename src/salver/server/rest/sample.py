@@ -81,6 +81,14 @@ def curl_line(name: str, metadata: ModelMetadata, base_url: str) -> str:
     return f'curl {url} -d "{opening}{parts}]}}"'
 
 
+def seldon_line(metadata: ModelMetadata, url: str) -> str:
+    """The same row as a Seldon message, to the address of its predictions."""
+    inputs = infer_sample(metadata)["inputs"]
+    rows = _nested(inputs[0]["data"], inputs[0]["shape"]) if inputs else [[0.0]]
+    body = msgspec.json.encode({"data": {"ndarray": rows}}).decode()
+    return f"curl {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(body)}"
+
+
 def _tensor(tensor: TensorMetadata, shape: list[int]) -> dict[str, Any]:
     return {
         "name": tensor.name,

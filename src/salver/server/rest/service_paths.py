@@ -1,4 +1,4 @@
-"""Addresses of one service: `/serving/NAMESPACE/NAME/...` and its Host header.
+"""Addresses of one service: `/serving/NAMESPACE/NAME/...`, its Host header, its `Seldon-Model`.
 
 What follows the prefix is a path as any other, answered with that service alone in sight. A
 service that answers any path itself (a command, a container, a URL) gets them all.
@@ -10,7 +10,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from salver.engine.directory import LOCAL_HOST, ModelDirectory
+from salver.engine.directory import LOCAL_HOST, MODEL_ADDRESS, ModelDirectory
 from salver.errors import ModelNotFound
 from salver.server.rest.answers import refusal
 from salver.server.rest.forwarding import forward
@@ -32,7 +32,7 @@ class ServicePaths:
             await self.app(scope, receive, send)
             return
         match = _PREFIX.fullmatch(scope["path"])
-        place = match[1] if match is not None else LOCAL_HOST + _host(scope)
+        place = match[1] if match is not None else _place(scope)
         forwarder = self._directory.forwarder(place)
         if forwarder is not None:
             raw = _RAW_PREFIX.match(scope["raw_path"]) if match is not None else None
@@ -51,8 +51,12 @@ class ServicePaths:
         await self.app(scope, receive, send)
 
 
-def _host(scope: Scope) -> str:
+def _place(scope: Scope) -> str:
+    """What the headers ask for: the model of a `Seldon-Model`, else the host."""
+    host = ""
     for name, value in scope["headers"]:
+        if name == b"seldon-model" and value.strip() and scope["path"].startswith("/v2/"):
+            return MODEL_ADDRESS + str(value.strip(), "latin-1")
         if name == b"host":
-            return str(value, "latin-1").lower().partition(":")[0]
-    return ""
+            host = str(value, "latin-1").lower().partition(":")[0]
+    return LOCAL_HOST + host

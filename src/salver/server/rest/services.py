@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 ListServices = Callable[[], Sequence[Mapping[str, Any]]]
 _MOST_SERVICES = 100
+_GRAPHS = (
+    *("InferenceGraph", "SeldonDeployment", "Graph"),
+    *("Model", "Pipeline", "Experiment"),
+)
+"""Kinds that have a page of their own."""
 
 
 def no_services() -> Sequence[Mapping[str, Any]]:
@@ -72,7 +78,9 @@ def _row(row: ServiceRow) -> str:
     state = ("ready", "good") if row.is_ready else ("not ready", "warn")
     pill = f'<span class="pill {state[1]}">{state[0]}</span>'
     where = escape(row.url) if row.is_ready else f'<span class="why">{escape(row.why)}</span>'
+    name = escape(row.name)
+    if row.kind in _GRAPHS:
+        name = f'<a href="/graphs/{quote(row.namespace)}/{quote(row.name)}">{name}</a>'
     return (
-        f"<tr><td>{escape(row.name)}</td><td>{escape(row.namespace)}</td>"
-        f"<td>{pill}</td><td>{where}</td></tr>"
+        f"<tr><td>{name}</td><td>{escape(row.namespace)}</td><td>{pill}</td><td>{where}</td></tr>"
     )

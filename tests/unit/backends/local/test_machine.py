@@ -8,7 +8,9 @@ from typing import Any
 
 from tests.calls import RecordingCall
 from tests.fakes import FakeCatalog, FakeModel
+from tests.graph_tools import graph_tools
 
+from salver.backends.local.graph_wiring import GraphWiring
 from salver.backends.local.machine import LocalMachine
 from salver.backends.local.wiring import Wiring
 from salver.control.ports import Phase, RevisionOrder
@@ -90,6 +92,7 @@ class Bench:
             FakeBringUp(),  # type: ignore[arg-type]
             self.directory,
             Wiring(clock=lambda: 1.0, logged=logged, shadowed=unshadowed, domain="example.com"),
+            GraphWiring(graph_tools(self.directory)),
             url_of=lambda namespace, name: "",
             on_change=lambda namespace, name: None,
             pods=self.pods,

@@ -97,12 +97,21 @@ def test_codings_and_metadata_that_make_no_sense_are_noticed() -> None:
 def test_an_answer_is_a_body_or_an_error_with_the_service_s_words() -> None:
     call = RecordingCall(b"", Codec.V2_JSON)
     headers = [(b"content-encoding", b"gzip"), (b"inference-header-content-length", b"12")]
-    assert outcome_of(call, Answer(200, headers, b""), "m", "v2") == (ErrorKind.OK, "", 1, 12)
+    good = outcome_of(call, Answer(200, headers, b""), "m", "v2")
+    assert good == (ErrorKind.OK, "", 1, 12, False)
     odd = outcome_of(call, Answer(200, [(b"content-encoding", b"br")], b""), "m", "v2")
     assert odd.kind is ErrorKind.MODEL_FAILED
     absent = Answer(404, (), b'{"error": "no model"}')
-    assert outcome_of(call, absent, "m", "v2").kind is ErrorKind.MODEL_NOT_FOUND
+    own = outcome_of(call, absent, "m", "v2")
+    assert (own.kind, own.is_own) == (ErrorKind.MODEL_NOT_FOUND, True)
+    for unclear in (
+        Answer(500, (), b""),
+        Answer(302, (), b"there"),
+        Answer(500, [(b"content-encoding", b"gzip")], b"packed"),
+    ):
+        assert not outcome_of(call, unclear, "m", "v2").is_own
     foreign = outcome_of(call, absent, "m", "v1")
+    assert not foreign.is_own
     assert (foreign.kind, foreign.message) == (
         ErrorKind.UNSUPPORTED,
         "model 'm' speaks v1, and answers 404 to v2: no model",

@@ -31,7 +31,7 @@ class FakeFront:
 
     async def start(self, methods: GrpcMethods) -> None: ...
 
-    def respond(self, call_id: int, payload: bytes) -> None:
+    def respond(self, call_id: int, payload: bytes, initial: Metadata = NO_METADATA) -> None:
         assert call_id not in self.responses
         assert call_id not in self.failures
         self.responses[call_id] = payload

@@ -201,3 +201,11 @@ def test_mutated_requests_never_raise_anything_but_a_refusal(data: st.DataObject
         read_all([bytes(request)])
     except HttpError as error:
         assert 400 <= error.status <= 501
+
+
+def test_a_seldon_model_header_says_more_than_the_host() -> None:
+    for lines in (b"Host: mesh.example\r\nSeldon-Model: a.pipeline", b"seldon-model: a.pipeline"):
+        head = head_of(INFER.replace(b"Host: x", lines))
+        assert (head.scope, head.model) == ("model:a.pipeline", "iris")
+    swapped = b"Seldon-Model: a.pipeline\r\nHost: mesh.example"
+    assert head_of(INFER.replace(b"Host: x", swapped)).scope == "model:a.pipeline"

@@ -84,7 +84,7 @@ def test_every_route_of_the_app_is_documented_with_its_method() -> None:
     # Documented once per loaded model, under its own name.
     documented |= {("/v2/models/{name}/infer", "post"), ("/v1/models/{name}:predict", "post")}
     documented.add(("/v1/models/{name}:explain", "post"))  # says 501 and is not offered
-    for route in app.app.routes:
+    for route in app.app.app.routes:
         for method in route.methods - {"HEAD"}:
             assert (route.path, method.lower()) in documented
 

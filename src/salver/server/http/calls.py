@@ -1,0 +1,126 @@
+"""The calls that come over HTTP: what a request answers to, and in which form.
+
+A call holds its connection, which writes the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from salver.engine.call import Call
+from salver.errors import ErrorKind, InvalidInput
+from salver.protocol.seldon_forms import json_of
+from salver.protocol.seldon_meta import PUID_HEADER, failure_message
+from salver.server.http.head import RequestHead
+from salver.server.http.observe import Observation
+from salver.server.rest.status import HTTP_STATUS, seldon_status
+
+if TYPE_CHECKING:
+    from salver.server.http.connection import HttpConnection
+
+
+class HttpCall(Call):
+    """An inference request that came over HTTP."""
+
+    __slots__ = ("added_headers", "connection", "head", "observation")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        head: RequestHead,
+        body: bytes | bytearray,
+        arrived_s: float,
+        deadline_s: float,
+    ) -> None:
+        # Not super().__init__: this runs for every request, and the call would cost a third.
+        self.codec = head.tag
+        self.aux = head.aux
+        self.body = body
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.attempts = 0
+        self.coding = 0
+        self.is_abandoned = False
+        self.connection = connection
+        self.head = head
+        self.observation: Observation | None = None
+        self.added_headers: list[tuple[bytes, bytes]] | None = None
+
+    def deliver(self, body: bytes, aux: int) -> None:
+        if not self.is_abandoned:
+            self.connection.answer(self, body, aux)
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self.connection.answer_error(self, HTTP_STATUS[kind], message)
+
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self.connection.answer_error(self, status, message, body)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        if self.added_headers is None:
+            self.added_headers = []
+        self.added_headers.append((name, value))
+
+    def header(self, name: bytes) -> bytes:
+        for key, value in self.head.headers:
+            if key == name:
+                return value
+        return b""
+
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        return self.head.headers
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answers with an error of the protocol's form."""
+        self.connection.answer_error(self, status, message)
+
+    def prepare(self) -> None:
+        """Makes the body what a worker reads. Raises `RequestError`."""
+
+    def echoed_headers(self) -> list[tuple[bytes, bytes]]:
+        """The ids that the client gets back, and what was added on the way."""
+        added = self.added_headers or []
+        if self.observation is not None:
+            return [*self.observation.headers(), *added]
+        if self.head.request_id:
+            return [(b"x-request-id", self.head.request_id), *added]
+        return added
+
+
+class SeldonCall(HttpCall):
+    """A request in Seldon's protocol: its errors have that form, its answers an id."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        body = json_of(self.header(b"content-type"), self.head.query, self.body)
+        if body is not self.body and self.head.coding:
+            raise InvalidInput("a form cannot be packed: send it without content-encoding")
+        self.body = body
+
+    def deliver(self, body: bytes, aux: int) -> None:
+        if not self.is_abandoned:
+            self._tell_id()
+            self.connection.answer(self, body, aux)
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        self.refuse(HTTP_STATUS[kind], message)
+
+    def refuse(self, status: int, message: str) -> None:
+        if not self.is_abandoned:
+            body = failure_message(*seldon_status(status), message)
+            self.reject(status, body, ErrorKind.MODEL_FAILED, message)
+
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self._tell_id()
+            self.connection.answer_error(self, status, message, body)
+
+    def _tell_id(self) -> None:
+        if any(name == PUID_HEADER for name, _ in self.added_headers or ()):
+            return
+        own = self.header(PUID_HEADER)
+        self.add_header(PUID_HEADER, own or self.connection.new_id().encode())

@@ -1,0 +1,317 @@
+"""What is wrong with a `Graph` beyond the types of its fields.
+
+Steps that are not there, cycles, steps that nobody uses, actions and fields that contradict each
+other. Pure: a graph in, findings with their paths out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from salver.spec.graph import (
+    REQUEST,
+    STEP_NAME,
+    Choose,
+    Graph,
+    GraphSpec,
+    GraphStep,
+    Source,
+    branch_number,
+    branches_of,
+    outputs_of,
+    source_of,
+    sources_of,
+)
+from salver.spec.problems import Finding, Path, did_you_mean, quoted
+
+_ACTIONS = (
+    ("model", "model"),
+    ("modelUri", "model_uri"),
+    ("python", "python"),
+    ("url", "url"),
+    ("combine", "combine"),
+    ("decide", "decide"),
+    ("choose", "choose"),
+)
+_NEEDS = (
+    ("runtime", "runtime", "modelUri"),
+    ("runtimeVersion", "runtime_version", "modelUri"),
+    ("minReplicas", "min_replicas", "modelUri"),
+    ("maxReplicas", "max_replicas", "modelUri"),
+    ("weights", "weights", "combine"),
+    ("soft", "soft", "combine"),
+    ("threshold", "threshold", "decide"),
+    ("tensor", "tensor", "decide"),
+)
+"""Fields that mean nothing without an action: the name, the attribute, the action."""
+_PYTHON = re.compile(r".+\.py:[A-Za-z_]\w*")
+
+
+def check_graph(graph: Graph) -> Iterator[Finding]:
+    """Everything that is wrong with it."""
+    spec = graph.spec
+    if not spec.steps:
+        yield ("spec", "steps"), "has no steps: name at least one"
+        return
+    steps: dict[str, GraphStep] = {}
+    for index, step in enumerate(spec.steps):
+        yield from _check_name(step, steps, ("spec", "steps", index, "name"))
+        steps.setdefault(step.name, step)
+    for index, step in enumerate(spec.steps):
+        path: Path = ("spec", "steps", index)
+        yield from _check_action(step, graph.metadata.name, path)
+        yield from _check_inputs(step, spec, steps, path)
+        yield from _check_when(step, spec, steps, path)
+        yield from _check_join(step, path)
+    yield from _check_output(spec, steps)
+    yield from _check_cycle(spec, steps)
+    yield from _check_use(spec, steps)
+
+
+def _check_name(step: GraphStep, before: Mapping[str, GraphStep], path: Path) -> Iterator[Finding]:
+    if step.name == REQUEST:
+        yield path, "'request' is what the graph is asked with: call the step something else"
+    elif not STEP_NAME.fullmatch(step.name):
+        yield path, f"may have letters, digits, '-' and '_' only, found {quoted(step.name)}"
+    elif step.name in before:
+        first = list(before).index(step.name)
+        yield path, f"two steps are named {quoted(step.name)}; the first is steps[{first}]"
+
+
+# Actions.
+
+
+def action_of(step: GraphStep) -> str:
+    """The name of the field that says what the step does; empty if there is none."""
+    return next((name for name, attribute in _ACTIONS if getattr(step, attribute)), "")
+
+
+def _check_action(step: GraphStep, graph: str, path: Path) -> Iterator[Finding]:
+    given = [name for name, attribute in _ACTIONS if getattr(step, attribute)]
+    if not given:
+        yield path, "does nothing; give it one of " + ", ".join(name for name, _ in _ACTIONS)
+    for other in given[1:]:
+        yield (*path, other), f"contradicts '{given[0]}'; keep one of the two"
+    if len(given) == 1:
+        for name, attribute, needed in _NEEDS:
+            if getattr(step, attribute) and given != [needed]:
+                yield (*path, name), f"has a meaning only with '{needed}', not with '{given[0]}'"
+    if step.model and step.model == graph:
+        yield (*path, "model"), f"{quoted(graph)} is this graph itself: name another model"
+    if step.python and not _PYTHON.fullmatch(step.python):
+        yield (*path, "python"), f"must be FILE.py:FUNCTION, found {quoted(step.python)}"
+    if step.url and not step.url.startswith(("http://", "https://")):
+        yield (*path, "url"), f"must begin with http:// or https://, found {quoted(step.url)}"
+    if step.combine is not None:
+        yield from _check_combination(step, path)
+    if step.choose is not None:
+        yield from _check_choice(step.choose, (*path, "choose"))
+
+
+def _check_combination(step: GraphStep, path: Path) -> Iterator[Finding]:
+    if step.soft and step.combine != "vote":
+        yield (*path, "soft"), f"has a meaning only with 'combine: vote', not {step.combine}"
+    if step.combine != "weighted":
+        if step.weights:
+            message = f"have a meaning only with 'combine: weighted', not {step.combine}"
+            yield (*path, "weights"), message
+        return
+    count = max(1, len(step.inputs))
+    if len(step.weights) != count:
+        yield (*path, "weights"), f"there are {len(step.weights)} for {count} inputs: one for each"
+    yield from _check_weights(step.weights, (*path, "weights"))
+    if step.quorum:
+        message = "has no meaning with 'combine: weighted': an input left out has its weight"
+        yield (*path, "quorum"), message
+
+
+def _check_weights(weights: Sequence[float], path: Path) -> Iterator[Finding]:
+    for index, weight in enumerate(weights):
+        if not 0 <= weight < float("inf"):
+            yield (*path, index), f"must be a number of at least 0, found {weight}"
+    if weights and not any(weight > 0 for weight in weights):
+        yield path, "are all 0: at least one must be more"
+
+
+def _check_choice(choose: Choose, path: Path) -> Iterator[Finding]:
+    count = len(choose.branches)
+    given = [name for name in ("weights", "conditions", "learned") if getattr(choose, name)]
+    if not given:
+        yield path, "has nothing to choose by; give it one of weights, conditions, learned"
+    for other in given[1:]:
+        yield (*path, other), f"contradicts '{given[0]}'; keep one of the two"
+    if count < 2:
+        yield (*path, "branches"), f"must name at least 2 branches, found {count}"
+    for index, name in enumerate(choose.branches):
+        if name in choose.branches[:index]:
+            yield (*path, "branches", index), f"two branches are named {quoted(name)}"
+    if choose.weights:
+        if len(choose.weights) != count:
+            found = len(choose.weights)
+            yield (*path, "weights"), f"there are {found} for {count} branches: one for each"
+        yield from _check_weights(choose.weights, (*path, "weights"))
+    elif choose.sticky_header:
+        yield (*path, "stickyHeader"), "has a meaning only with 'weights'"
+    if choose.conditions and len(choose.conditions) not in (count, count - 1):
+        message = (
+            f"there are {len(choose.conditions)} for {count} branches: one for each, or one less, "
+            "the last branch being for when none holds"
+        )
+        yield (*path, "conditions"), message
+
+
+# What steps have to do with each other.
+
+
+def _check_inputs(
+    step: GraphStep, spec: GraphSpec, steps: Mapping[str, GraphStep], path: Path
+) -> Iterator[Finding]:
+    for index, text in enumerate(step.inputs):
+        here = (*path, "inputs", index)
+        source = source_of(text)
+        if source is None:
+            message = f"must be STEP, STEP.TENSOR or STEP.TENSOR as NAME, found {quoted(text)}"
+            yield here, message
+        elif source.rename and not source.tensor:
+            message = f"'as' gives a name to one tensor: {source.step}.TENSOR as {source.rename}"
+            yield here, message
+        elif source.step != REQUEST:
+            yield from _check_source(source, step, spec, steps, here)
+    if action_of(step) in ("decide", "choose") and len(step.inputs) > 1:
+        message = f"a step that decides has one input, not {len(step.inputs)}"
+        yield (*path, "inputs"), message
+
+
+def _check_source(
+    source: Source, step: GraphStep, spec: GraphSpec, steps: Mapping[str, GraphStep], path: Path
+) -> Iterator[Finding]:
+    other = steps.get(source.step)
+    if other is None:
+        yield path, _no_step(source.step, steps, step.name, or_request=True)
+    elif other.decide is not None or (other.python and is_numbered(other, spec)):
+        yield path, f"{quoted(source.step)} decides and answers nothing: take what it is given"
+    elif other.choose is not None and (step.when is None or step.when.step != source.step):
+        yield (
+            path,
+            f"{quoted(source.step)} chooses: say with 'when' for which of its branches this is",
+        )
+
+
+def is_numbered(step: GraphStep, spec: GraphSpec) -> bool:
+    """Whether branches of a function are called by numbers, so that it has to answer one."""
+    whens = [each.when for each in spec.steps if each.when and each.when.step == step.name]
+    return any(type(each.branch) is int for each in whens)
+
+
+def _check_when(
+    step: GraphStep, spec: GraphSpec, steps: Mapping[str, GraphStep], path: Path
+) -> Iterator[Finding]:
+    if step.when is None:
+        return
+    decider = steps.get(step.when.step)
+    if decider is None:
+        message = _no_step(step.when.step, steps, step.name, or_request=False)
+        yield (*path, "when", "step"), message
+        return
+    number = branch_number(decider, step.when.branch)
+    is_truth = not (branches_of(decider) or (decider.python and is_numbered(decider, spec)))
+    if number is not None and not (is_truth and number > 1):
+        return
+    names = ("false", "true") if is_truth else branches_of(decider)
+    known = f"it has {', '.join(names)}" if names else "write a number from 0 on"
+    advice = did_you_mean(str(step.when.branch), names)
+    message = f"{quoted(decider.name)} has no branch {step.when.branch!r}{advice or '; ' + known}"
+    yield (*path, "when", "branch"), message
+
+
+def _no_step(name: str, steps: Mapping[str, GraphStep], own: str, *, or_request: bool) -> str:
+    others = [each for each in steps if each != own]
+    known = [*others, REQUEST] if or_request else others
+    advice = did_you_mean(name, known) or f"; there are {', '.join(known[:20]) or 'no others'}"
+    return f"there is no step {quoted(name)}{advice}"
+
+
+def _check_join(step: GraphStep, path: Path) -> Iterator[Finding]:
+    count = max(1, len(step.inputs))
+    if step.quorum > count:
+        yield (*path, "quorum"), f"is {step.quorum}, more than the {count} inputs there are"
+    if step.quorum and step.join not in (None, "inner"):
+        yield (*path, "quorum"), f"contradicts 'join: {step.join}'; keep one of the two"
+    if step.quorum and step.combine in ("first", "fastest"):
+        yield (*path, "quorum"), f"has no meaning with 'combine: {step.combine}'"
+    if step.window_seconds and step.join != "outer" and step.combine != "first":
+        yield (*path, "windowSeconds"), "has a meaning only with 'join: outer'"
+
+
+def _check_output(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
+    for index, name in enumerate(spec.output):
+        path: Path = ("spec", "output", index)
+        if name not in steps:
+            advice = did_you_mean(name, steps) or f"; there are {', '.join(list(steps)[:20])}"
+            yield path, f"there is no step {quoted(name)}{advice}"
+        elif name in spec.output[:index]:
+            yield path, f"{quoted(name)} is named twice"
+    for name in outputs_of(spec):
+        step = steps.get(name)
+        if step is not None and _answers_nothing(step, spec):
+            index = next(at for at, each in enumerate(spec.steps) if each.name == name)
+            place: Path = ("spec", "output") if spec.output else ("spec", "steps", index)
+            yield place, f"{quoted(name)} decides and answers nothing: name steps that answer"
+
+
+def _answers_nothing(step: GraphStep, spec: GraphSpec) -> bool:
+    is_decision = step.decide is not None or step.choose is not None
+    return is_decision or (bool(step.python) and is_numbered(step, spec))
+
+
+def _check_cycle(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
+    done: set[str] = set()
+    for index, step in enumerate(spec.steps):
+        cycle = _cycle_from(step.name, steps, done)
+        if cycle:
+            shown = " -> ".join(cycle)
+            message = f"waits for itself: {shown}; take one of these inputs away"
+            yield ("spec", "steps", index, "inputs"), message
+            return
+
+
+def _cycle_from(start: str, steps: Mapping[str, GraphStep], done: set[str]) -> list[str]:
+    """The first cycle found on the way from a step against its inputs, as data flows."""
+    trail: list[str] = []
+    todo: list[tuple[str, bool]] = [(start, False)]
+    while todo:
+        name, is_left = todo.pop()
+        if is_left:
+            done.add(name)
+            trail.pop()
+        elif name in trail:
+            return [name, *reversed(trail[trail.index(name) :])]
+        elif name in steps and name not in done:
+            trail.append(name)
+            todo.append((name, True))
+            todo += [(each, False) for each in needs_of(steps[name])]
+    return []
+
+
+def needs_of(step: GraphStep) -> list[str]:
+    """The steps that a step waits for."""
+    needed = [source.step for source in sources_of(step) if source.step != REQUEST]
+    return [*needed, step.when.step] if step.when is not None else needed
+
+
+def _check_use(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
+    used: set[str] = set()
+    todo = list(outputs_of(spec))
+    while todo:
+        name = todo.pop()
+        if name in steps and name not in used:
+            used.add(name)
+            todo += needs_of(steps[name])
+    for index, step in enumerate(spec.steps):
+        if step.name not in used and steps[step.name] is step:
+            message = (
+                f"nothing of {quoted(step.name)} gets into the answer: name it in the inputs of "
+                "another step, or in spec.output"
+            )
+            yield ("spec", "steps", index), message
