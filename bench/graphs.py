@@ -17,13 +17,14 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from resilience import wrk
-from tests.e2e.declared import apply, wait_status
 from tests.e2e.server import Server, serving, wait_until
 
 NOTHING = """
@@ -87,11 +88,15 @@ def function_graph(name: str, source: Path) -> dict[str, object]:
     }
 
 
-def is_ready(obj: dict[str, object]) -> bool:
-    """Whether the resource's status says that it is ready."""
-    status = obj.get("status") or {}
-    conditions = status.get("conditions") or []  # type: ignore[attr-defined]
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+@contextmanager
+def declared(folder: Path, objects: list[dict[str, object]]) -> Iterator[Server]:
+    """A server that serves these objects."""
+    folder.mkdir()
+    manifest = folder / "objects.json"
+    items = {"apiVersion": "v1", "kind": "List", "items": objects}
+    manifest.write_text(json.dumps(items))
+    with serving("-f", str(manifest), "--state-dir", str(folder / "state")) as server:
+        yield server
 
 
 def alternate(
@@ -120,18 +125,15 @@ def chain(folder: Path, rounds: int) -> None:
     source = folder / "nothing.py"
     source.write_text(NOTHING)
     names = ["single", "functions", "services"]
-    with serving("--state-dir", str(folder / "state")) as server:
-        apply(server, service("single", f"{source}:Nothing"))
-        for number in range(STEPS):
-            apply(server, service(f"step{number}", f"{source}:Nothing"))
-        steps: list[dict[str, object]] = [
-            {"serviceName": f"step{number}", "data": "$response" if number else "$request"}
-            for number in range(STEPS)
-        ]
-        apply(server, inference_graph("services", "Sequence", steps))
-        apply(server, function_graph("functions", source))
-        wait_status(server, "single", is_ready)
-        for name in names[1:]:
+    services = [f"step{number}" for number in range(STEPS)]
+    steps: list[dict[str, object]] = [
+        {"serviceName": name, "data": "$response" if at else "$request"}
+        for at, name in enumerate(services)
+    ]
+    objects = [service(name, f"{source}:Nothing") for name in ("single", *services)]
+    objects += [inference_graph("services", "Sequence", steps), function_graph("functions", source)]
+    with declared(folder / "chain", objects) as server:
+        for name in names:
             wait_for(server, name)
         for connections in (1, 64):
             found = alternate(server, names, connections, rounds, folder)
@@ -148,16 +150,17 @@ def chain(folder: Path, rounds: int) -> None:
 
 def ensemble(folder: Path, rounds: int) -> None:
     """Eight models at once."""
-    with serving("--state-dir", str(folder / "state2")) as server:
-        for number in range(MODELS):
-            source = folder / f"slow{number}.py"
-            seconds = 0.02 + 0.02 * number / (MODELS - 1)
-            source.write_text(SLOW % {"number": number, "seconds": seconds})
-            apply(server, service(f"slow{number}", f"{source}:Slow{number}"))
-        steps: list[dict[str, object]] = [
-            {"serviceName": f"slow{number}", "name": f"m{number}"} for number in range(MODELS)
-        ]
-        apply(server, inference_graph("ensemble", "Ensemble", steps))
+    objects = []
+    for number in range(MODELS):
+        source = folder / f"slow{number}.py"
+        seconds = 0.02 + 0.02 * number / (MODELS - 1)
+        source.write_text(SLOW % {"number": number, "seconds": seconds})
+        objects.append(service(f"slow{number}", f"{source}:Slow{number}"))
+    steps: list[dict[str, object]] = [
+        {"serviceName": f"slow{number}", "name": f"m{number}"} for number in range(MODELS)
+    ]
+    objects.append(inference_graph("ensemble", "Ensemble", steps))
+    with declared(folder / "ensemble", objects) as server:
         wait_for(server, "ensemble")
         slowest = f"slow{MODELS - 1}"
         found = alternate(server, [slowest, "ensemble"], 1, rounds, folder)
