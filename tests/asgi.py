@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
+from starlette.routing import BaseRoute
 
 from salver.engine.directory import ModelDirectory
 from salver.server.rest.app import build_app
@@ -13,10 +15,22 @@ from salver.settings import ServeSettings
 from tests.fakes import FakeCatalog
 
 
-def ask(catalog: FakeCatalog, method: str, path: str, **options: Any) -> httpx.Response:
-    """One request; an exception that the app lets out after its answer is the server's to log."""
+def ask(
+    catalog: FakeCatalog,
+    method: str,
+    path: str,
+    routes: Sequence[BaseRoute] = (),
+    **options: Any,
+) -> httpx.Response:
+    """One request; an exception that the app lets out after its answer is the server's to log.
+
+    `routes` are there besides the application's own.
+    """
     app = build_app(
-        ModelDirectory(catalog), ServeSettings(), render_metrics=lambda: b"salver_up 1\n"
+        ModelDirectory(catalog),
+        ServeSettings(),
+        render_metrics=lambda: b"salver_up 1\n",
+        more_routes=routes,
     )
 
     async def send() -> httpx.Response:

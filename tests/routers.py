@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
 
 from salver.backends.state.router_log import LogFiles, RouterLogs
 from salver.engine.call import Call
@@ -13,6 +18,7 @@ from salver.engine.learning_ports import MemoryRouterLog, OpenLog
 from salver.graphs.flow import Learned
 from salver.protocol.messages import Message
 from salver.protocol.wire_codes import Codec
+from salver.server.rest.feedback import FeedbackRoutes
 from salver.telemetry.registry import Registry
 
 
@@ -72,3 +78,22 @@ def learned(
 def choosing(run_id: str, body: bytes = b"{}", codec: Codec = Codec.V1_JSON) -> Choosing:
     call = Call(int(codec), 0, body, arrived_s=0.0, deadline_s=30.0)
     return Choosing(run_id, Message(int(codec), 0, body, is_request=True), call)
+
+
+def feedback_app(gateway: Gateway, *, admin_key: str = "") -> Starlette:
+    """The routes of feedback and routers, as the server has them."""
+    routes = FeedbackRoutes(gateway.routers, max_body_size=1 << 20, admin_key=admin_key)
+    return Starlette(routes=routes.routes())
+
+
+def ask_app(
+    app: Starlette, method: str, path: str, *, client: str = "127.0.0.1", **options: Any
+) -> httpx.Response:
+    """One request from that address."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, client=(client, 5000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as web:
+            return await web.request(method, path, **options)
+
+    return asyncio.run(send())

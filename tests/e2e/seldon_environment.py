@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +24,17 @@ def seldon_python() -> Path:
 
 
 def _made(folder: Path) -> Path:
-    stamp, wanted = folder / "requirements.txt", "\n".join(REQUIREMENTS)
-    python = folder / "bin" / "python"
-    if not (stamp.is_file() and stamp.read_text() == wanted):
-        if not python.exists():
-            _run(sys.executable, "-m", "venv", str(folder))
+    python, stamp = folder / "bin" / "python", folder / "requirements.json"
+    wanted = json.dumps([*REQUIREMENTS, sys.version])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    if uv:
+        _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        _run(uv, "pip", "install", "--quiet", "--python", str(python), *REQUIREMENTS)
+    else:
+        _run(sys.executable, "-m", "venv", str(folder))
         _run(str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS)
     stamp.write_text(wanted)
     return python

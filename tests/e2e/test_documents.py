@@ -31,6 +31,7 @@ PAGES = [
     "autoscaling.md",
     "components.md",
     "many-models.md",
+    "python-graphs.md",
     "rollouts.md",
     "serve-manifests.md",
     "use-kubectl.md",

@@ -308,7 +308,7 @@ def grpc_data(server: Server, name: str) -> list[int]:
     import grpc
     import numpy as np
 
-    from salver.protocol.grpc_messages import ModelInferRequest, ModelInferResponse
+    from salver.protocol.inference_pb2 import ModelInferRequest, ModelInferResponse
 
     message = ModelInferRequest(model_name=name)
     rows = np.asarray(ROWS, "<f8")

@@ -153,8 +153,9 @@ def router(
     if algorithm != "weights":
         if weights:
             raise GraphError(f"router '{name}': weights are for router('weights', ...)")
-        texts = {key: _text(value) for key, value in parameters.items()}
-        learned = {"algorithm": algorithm, **({"parameters": texts} if texts else {})}
+        learned: dict[str, Any] = {"algorithm": algorithm}
+        if parameters:
+            learned["parameters"] = parameters
         return Router(name, named, {"learned": learned})
     if parameters:
         raise GraphError(f"router('weights') has no parameter '{next(iter(parameters))}'")
@@ -212,7 +213,3 @@ def _named(arms: Sequence[Part | str] | Mapping[str, Part | str]) -> dict[str, P
             raise GraphError(f"two arms are called '{title}': name them, as arms={{NAME: ...}}")
         found[title] = part
     return found
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -58,6 +58,7 @@ COMMANDS: dict[str, Command] = {
     "events": Command("list what happened", LOOK, "events"),
     "top": Command("show load, latency, memory and CPU of each model", LOOK, "top"),
     "graph": Command("draw a graph, with its traffic and latency", LOOK, "graph"),
+    "router": Command("look at, steer and judge routers that learn", LOOK, "router"),
     "diff": Command("show what apply would change", LOOK, "diff", failure=2),
     "wait": Command("wait until resources are ready, or gone", LOOK, "wait"),
     "explain": Command("say what a field means", LOOK, "explain"),

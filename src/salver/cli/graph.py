@@ -192,7 +192,9 @@ def _drawing(
         lines.append(style.paint(f"{variant.name}: {share} {variant.percent:g}%{seen}", "bold"))
     glyphs = Glyphs(is_unicode=style.is_unicode)
     rows = tree(picture_of(variant.flow, sample), glyphs)
-    for line, row in zip(columns(rows), rows, strict=True):
+    used = [index for index in range(3) if any(row[index] for row in rows)]
+    cells = [[row[index] for index in used] for row in rows]
+    for line, row in zip(columns(cells), rows, strict=True):
         is_bad = sample is not None and "failed" in row[2]
         lines.append(style.paint(line, "red") if is_bad else line)
     return [*lines, ""]

@@ -84,6 +84,15 @@ class SubCall(Call):
         if not self.is_abandoned:
             self._parent.fail(kind, f"{self._step}: {message}" if self._step else message)
 
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        if self._step:
+            self.fail(kind, message)
+        elif not self.is_abandoned:
+            self._parent.reject(status, body, kind, message)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        self._parent.add_header(name, value)
+
     def header(self, name: bytes) -> bytes:
         return self._parent.header(name)
 

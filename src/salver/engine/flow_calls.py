@@ -65,6 +65,9 @@ class FlowCall(Call):
         if not self.is_abandoned:
             self.run.on_failure(self.node, Failure(kind, message, status, body), self.started_s)
 
+    def add_header(self, name: bytes, value: bytes) -> None:
+        self.run.call.add_header(name, value)
+
     def header(self, name: bytes) -> bytes:
         return self.run.call.header(name)
 

@@ -113,7 +113,7 @@ def _start_address(run: FlowRun, node: Node) -> None:
     message = run.joined(node)
     if not message.is_request and node.step.as_request != "raw":
         is_mapped = node.step.as_request == "mapped"
-        message = as_request(message, is_mapped=is_mapped, is_binary=run.wants_binary)
+        message = as_request(message, run.request, is_mapped=is_mapped, is_binary=run.wants_binary)
     _note_given(run, node, message)
     tag = message.codec | message.coding << 8
     ask = FlowCall(run, node, tag, message.aux, bytes(message.body), run.model.clock())

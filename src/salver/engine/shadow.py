@@ -109,6 +109,13 @@ class ObservedCall(Call):
         self._parent.fail(kind, message)
         self._pair.set_model(kind, self._clock() - self.arrived_s)
 
+    def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
+        self._parent.reject(status, body, kind, message)
+        self._pair.set_model(kind, self._clock() - self.arrived_s)
+
+    def add_header(self, name: bytes, value: bytes) -> None:
+        self._parent.add_header(name, value)
+
     def header(self, name: bytes) -> bytes:
         return self._parent.header(name)
 

@@ -33,8 +33,8 @@ from salver.graphs.flow import (
     Variant,
     Weights,
 )
+from salver.graphs.inference_graph_notes import idle_fields, place
 from salver.graphs.selection import PlanError
-from salver.spec.gjson_faults import always_exists
 from salver.spec.graph_checks import header_patterns, learned_choice
 from salver.spec.kinds import KSERVE
 from salver.spec.kserve_graph import HEADERS, ROOT, ROUTER, InferenceGraph, InferenceStep
@@ -105,7 +105,7 @@ class _Compiler:
 
     def _node(self, name: str, entry: _Entry, *, is_scoped: bool) -> _Ends:
         node = self.graph.spec.nodes[name]
-        self._note_idle_fields(name)
+        self.notes += idle_fields(name, node)
         if node.router_type == "Sequence":
             return self._sequence(name, entry, is_scoped)
         if node.router_type == "Ensemble":
@@ -119,7 +119,7 @@ class _Compiler:
             action = Conditions(tuple(step.condition for step in node.steps))
         else:
             action = self._split(name)
-        chosen = self._add(name, action, entry, _path(name), as_request="raw")
+        chosen = self._add(name, action, entry, place(name), as_request="raw")
         edges: list[Edge] = []
         for index in range(len(node.steps)):
             branch = _Entry((Edge(chosen, branch=index),), is_mapped=entry.is_mapped)
@@ -150,7 +150,7 @@ class _Compiler:
                 failures.append(failed)
             answers.append(self._one(name, index, result))
         keys = tuple(step.name or str(index) for index, step in enumerate(steps))
-        gathered = self._add(name, Gather(keys), _Entry(tuple(answers)), _path(name), join="inner")
+        gathered = self._add(name, Gather(keys), _Entry(tuple(answers)), place(name), join="inner")
         return (Edge(gathered), *failures)
 
     def _sequence(self, name: str, entry: _Entry, is_scoped: bool) -> _Ends:
@@ -178,7 +178,7 @@ class _Compiler:
         ready, ends = before, []
         if step.condition:
             title = f"{name}.{_titles(self.graph.spec.nodes[name].steps)[index]} if"
-            path = f"{_path(name, index)}.condition"
+            path = f"{place(name, index)}.condition"
             tested = self._add(
                 title, Conditions((step.condition,)), _Entry(ready), path, as_request="raw"
             )
@@ -198,7 +198,7 @@ class _Compiler:
             return self._node(step.node_name, entry, is_scoped=is_scoped)
         title = _titles(self.graph.spec.nodes[name].steps)[index]
         added = self._add(
-            f"{name}.{title}", self._target(step), entry, _path(name, index), tolerates=is_scoped
+            f"{name}.{title}", self._target(step), entry, place(name, index), tolerates=is_scoped
         )
         return (Edge(added),)
 
@@ -218,7 +218,7 @@ class _Compiler:
         """The result if it is a success, and the edge that has it if not."""
         title = f"{name}.{_titles(self.graph.spec.nodes[name].steps)[index]} ok"
         entry = _Entry(result)
-        told = self._add(title, Succeeded(), entry, _path(name, index), as_request="raw")
+        told = self._add(title, Succeeded(), entry, place(name, index), as_request="raw")
         return (Edge(told, branch=0),), Edge(told, branch=1)
 
     def _one(self, name: str, index: int, result: _Ends) -> Edge:
@@ -226,7 +226,7 @@ class _Compiler:
         if len(result) == 1:
             return result[0]
         title = f"{name}.{_titles(self.graph.spec.nodes[name].steps)[index]}"
-        return Edge(self._add(title, Pass(), _Entry(result), _path(name, index)))
+        return Edge(self._add(title, Pass(), _Entry(result), place(name, index)))
 
     def _add(
         self,
@@ -262,31 +262,6 @@ class _Compiler:
         )
         return unique
 
-    # What is written and has no effect.
-
-    def _note_idle_fields(self, name: str) -> None:
-        node = self.graph.spec.nodes[name]
-        kind = node.router_type
-        for index, step in enumerate(node.steps):
-            here = _path(name, index)
-            if step.weight is not None and kind != "Splitter":
-                self.notes.append(f"{here}.weight has no effect: this is no Splitter")
-            if step.condition and kind in ("Splitter", "Ensemble"):
-                self.notes.append(f"{here}.condition has no effect in a node of type {kind}")
-            elif step.condition and always_exists(step.condition):
-                self.notes.append(
-                    f"{here}.condition always holds where there is an array: it finds an empty one "
-                    "where nothing matches; leave out the last '#' to have it decide"
-                )
-            if kind == "Switch" and not step.condition:
-                self.notes.append(
-                    f"{here} has no condition: KServe never takes such a step; '@this' always holds"
-                )
-            if step.data == "$response" and (kind != "Sequence" or not index):
-                self.notes.append(
-                    f"{here}.data has no effect: the step gets the node's own request"
-                )
-
 
 def local_service(url: str) -> Service | None:
     """The service that an address within a cluster means; None for any other address."""
@@ -308,8 +283,3 @@ def _titles(steps: Sequence[InferenceStep]) -> list[str]:
         title = step.name or step.service_name or step.node_name or str(index)
         titles.append(title if title not in titles else f"{title}-{index}")
     return titles
-
-
-def _path(node: str, index: int | None = None) -> str:
-    where = f"spec.nodes.{node}"
-    return where if index is None else f"{where}.steps[{index}]"

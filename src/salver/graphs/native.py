@@ -227,7 +227,12 @@ def _choice(choose: Choose) -> Choice:
         return Conditions(choose.conditions)
     learned = choose.learned
     assert learned is not None
-    return Learned(learned.algorithm, choose.branches, tuple(sorted(learned.parameters.items())))
+    parameters = sorted((name, _text(value)) for name, value in learned.parameters.items())
+    return Learned(learned.algorithm, choose.branches, tuple(parameters))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _model_plan(step: GraphStep) -> ComponentPlan:

@@ -278,7 +278,9 @@ def _difference(now: StepFigures, before: StepFigures) -> StepFigures:
         },
         skipped=max(0, now.skipped - before.skipped),
         seconds=max(0.0, now.seconds - before.seconds),
-        latency_buckets=[max(0, a - b) for a, b in zip(now.latency_buckets, buckets, strict=False)],
+        latency_buckets=tuple(
+            max(0, a - b) for a, b in zip(now.latency_buckets, buckets, strict=False)
+        ),
         bytes_in=max(0, now.bytes_in - before.bytes_in),
         bytes_out=max(0, now.bytes_out - before.bytes_out),
         choices={

@@ -28,13 +28,8 @@ from salver.runtimes.combining import (
     weighted,
 )
 from salver.runtimes.deciding import confident, is_true
-from salver.runtimes.step_values import (
-    BRANCH_METHODS,
-    DATA_METHODS,
-    StepAnswer,
-    StepContext,
-    StepInput,
-)
+from salver.runtimes.step_ports import StepAnswer, StepContext, StepInput
+from salver.runtimes.step_values import BRANCH_METHODS, DATA_METHODS
 
 _Act = Callable[[Sequence[StepInput]], StepAnswer]
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from salver.errors import ModelFailed
 from salver.inference.tensor import Array, Tensor, datatype_of
-from salver.runtimes.step_values import StepAnswer, StepInput, numbers_of
+from salver.runtimes.step_ports import StepAnswer, StepInput
+from salver.runtimes.step_values import numbers_of
 
 Weights = dict[str, float] | list[float]
 SIMPLE_VALUES = (0.1, 0.9, 0.5)

@@ -10,7 +10,8 @@ import numpy as np
 from salver.errors import ModelFailed
 from salver.inference.tensor import Tensor
 from salver.runtimes.arguments import text_or_numbers
-from salver.runtimes.step_values import StepAnswer, StepInput, branch_of, numbers_of
+from salver.runtimes.step_ports import StepAnswer, StepInput
+from salver.runtimes.step_values import branch_of, numbers_of
 
 
 def confident(inputs: Sequence[StepInput], threshold: float, tensor: str) -> StepAnswer:

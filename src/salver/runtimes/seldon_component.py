@@ -20,14 +20,8 @@ from salver.errors import ModelFailed
 from salver.inference.tensor import Tensor
 from salver.runtimes.awaiting import Awaiter
 from salver.runtimes.seldon_methods import Method, is_not_implemented, names_of, own_method
-from salver.runtimes.step_values import (
-    StepAnswer,
-    StepContext,
-    StepInput,
-    branch_of,
-    tensors_of,
-    value_of,
-)
+from salver.runtimes.step_ports import StepAnswer, StepContext, StepInput
+from salver.runtimes.step_values import branch_of, tensors_of, value_of
 
 METHODS = (
     "predict",
@@ -111,16 +105,16 @@ class Component:
         try:
             if method == "send_feedback":
                 told = inputs[0].feedback()
-                told_values = (told.features, list(told.names), told.reward, told.truth)
-                answer = found(told_values, routing=context.routing)
+                names = list(told.request.columns()) if told.request is not None else []
+                values = (_value_in(told.request), names, told.reward, _value_in(told.truth))
+                answer = found(values, routing=context.routing)
             elif method == "aggregate":
                 answer = found(
                     ([value_of(each) for each in inputs], [list(each.columns()) for each in inputs])
                 )
             else:
                 given = inputs[0]
-                values = (value_of(given), list(given.columns()))
-                answer = found(values, meta=given.meta())
+                answer = found((value_of(given), list(given.columns())), meta=given.meta())
         except Exception as error:
             if is_not_implemented(error) and method in (*_PASSES_ON, "send_feedback"):
                 return inputs[0]
@@ -236,6 +230,11 @@ def _described(instance: Any) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise TypeError(f"init_metadata gave {type(found).__name__}; return a dict")
     return dict(found)
+
+
+def _value_in(part: StepInput | None) -> Any:
+    """What a part of a Feedback carries; an empty array if nothing, as Seldon's wrapper has it."""
+    return np.empty(0) if part is None else value_of(part)
 
 
 def _whole(inputs: Sequence[StepInput], method: str) -> dict[str, Any]:

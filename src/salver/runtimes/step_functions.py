@@ -22,12 +22,10 @@ from salver.errors import ModelFailed
 from salver.inference.tensor import InferRequest
 from salver.runtimes.arguments import Argument, argument_of, call_arguments
 from salver.runtimes.awaiting import Awaiter
+from salver.runtimes.step_ports import StepAnswer, StepContext, StepInput
 from salver.runtimes.step_values import (
     BRANCH_METHODS,
     DATA_METHODS,
-    StepAnswer,
-    StepContext,
-    StepInput,
     branch_of,
     tensors_of,
     value_of,

@@ -1,13 +1,12 @@
-"""What a function of a graph is given and what it gives: the values between the steps of a chain.
+"""The values that functions of a graph take and return: from tensors and back, and as branches.
 
-Owns how a value becomes a tensor, or the number of a branch. Refuses to know wire formats: who
-reads messages implements `StepInput`.
+Refuses to know wire formats, and who is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +16,7 @@ from salver.inference.metadata import Datatype
 from salver.inference.tensor import NUMPY_TYPES, Array, InferResponse, Tensor
 from salver.runtimes.answers import response_of
 from salver.runtimes.arguments import text_or_numbers
+from salver.runtimes.step_ports import StepInput
 
 DATA_METHODS = frozenset({"call", "predict", "transform_input", "transform_output", "aggregate"})
 """Methods that are given messages and answer with one."""
@@ -28,88 +28,6 @@ _NUMERIC: Mapping[np.dtype[Any], Datatype] = {
     for name, dtype in NUMPY_TYPES.items()
     if name not in ("BF16", "BYTES")
 }
-
-
-class Feedback(msgspec.Struct):
-    """The truth about an earlier answer: what was asked, what it earned, what would be right.
-
-    `features` and `truth` are arrays, text, bytes or JSON values; empty arrays if left out.
-    """
-
-    features: Any
-    names: Sequence[str]
-    reward: float
-    truth: Any
-
-
-class StepInput(Protocol):
-    """A message, as a step may look at it. Reading raises `InvalidInput` for a request that cannot
-    be read and `ModelFailed` for an answer that cannot."""
-
-    @property
-    def name(self) -> str:
-        """The step that it came from."""
-
-    def tensors(self) -> tuple[Tensor, ...]: ...
-
-    def content(self) -> Any:
-        """What it carries in place of tensors: text, bytes or JSON values; else `UNSET`."""
-
-    def columns(self) -> Sequence[str]:
-        """Seldon's `names`: what the columns of its one tensor are called."""
-
-    def meta(self) -> dict[str, Any]:
-        """Seldon's `meta`."""
-
-    def document(self) -> dict[str, Any]:
-        """The whole message as the JSON of its protocol."""
-
-    def feedback(self) -> Feedback:
-        """The message, if it is a Feedback of Seldon's. Raises `InvalidInput` if not."""
-
-    def feedback_document(self) -> dict[str, Any]:
-        """The Feedback as the JSON that REST has for it."""
-
-
-class StepContext(msgspec.Struct):
-    """What else an invocation may want to know. `routing`: see `bundle.StepCall`."""
-
-    headers: Mapping[str, str] = {}
-    routing: int | None = None
-
-
-class StepAnswer(msgspec.Struct):
-    """What an invocation gave: one of tensors, content, a whole document, an input as it is, the
-    number of a branch; or nothing, as feedback does."""
-
-    tensors: tuple[Tensor, ...] | None = None
-    columns: Sequence[str] = ()
-    content: Any = msgspec.UNSET
-    document: dict[str, Any] | None = None
-    passed: StepInput | None = None
-    branch: int | None = None
-    tags: dict[str, Any] | None = None
-    metrics: list[dict[str, Any]] | None = None
-
-
-class StepFunction(Protocol):
-    """One function of a steps worker."""
-
-    @property
-    def label(self) -> str:
-        """What errors call it."""
-
-    @property
-    def is_idempotent(self) -> bool: ...
-
-    @property
-    def wants_headers(self) -> bool: ...
-
-    def perform(self, method: str, inputs: Sequence[StepInput], context: StepContext) -> StepAnswer:
-        """Calls it. Raises `RequestError`, and whatever the user's code raises."""
-
-    def close(self) -> None:
-        """Frees what it holds outside the Python heap."""
 
 
 def value_of(given: StepInput) -> Any:

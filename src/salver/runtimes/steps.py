@@ -30,13 +30,8 @@ from salver.runtimes.ports import ModelSource
 from salver.runtimes.seldon_component import Component
 from salver.runtimes.seldon_stand_in import stand_in
 from salver.runtimes.step_functions import PythonFunction
-from salver.runtimes.step_values import (
-    StepAnswer,
-    StepContext,
-    StepFunction,
-    StepInput,
-    described,
-)
+from salver.runtimes.step_ports import StepAnswer, StepContext, StepFunction, StepInput
+from salver.runtimes.step_values import described
 from salver.runtimes.user_module import import_user_module, user_failures
 
 STEP = "step"

@@ -57,8 +57,8 @@ class When(Fields, frozen=True):
 class LearnedChoice(Fields, frozen=True):
     """A choice that feedback teaches: a bandit."""
 
-    algorithm: Annotated[str, about("how it learns, e.g. epsilon-greedy, ucb1, thompson, linucb")]
-    parameters: Annotated[dict[str, str], about("arguments of the algorithm")] = {}
+    algorithm: Annotated[str, about("how it learns, e.g. epsilon_greedy, ucb1, thompson, linucb")]
+    parameters: Annotated[dict[str, Any], about("arguments of the algorithm")] = {}
 
 
 class Choose(Fields, frozen=True):

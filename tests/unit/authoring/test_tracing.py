@@ -211,7 +211,7 @@ def test_a_router_has_a_branch_for_each_arm() -> None:
     steps = steps_of(graph)
     assert steps["pick"]["choose"] == {
         "branches": ["plain", "rich"],
-        "learned": {"algorithm": "thompson", "parameters": {"discount": "0.9", "warm": "true"}},
+        "learned": {"algorithm": "thompson", "parameters": {"discount": 0.9, "warm": True}},
     }
     assert steps["m"]["when"] == {"step": "pick", "branch": "plain"}
     assert steps["features"]["when"] == {"step": "pick", "branch": "rich"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -62,8 +63,8 @@ WIDE = Flow(
 )
 
 
-def buckets(count: int) -> list[int]:
-    return [0, 0, 0, 0, 0, count, *[0] * 12]
+def buckets(count: int) -> tuple[int, ...]:
+    return (0, 0, 0, 0, 0, count, *[0] * 12)
 
 
 SAMPLE = Sample(
@@ -105,11 +106,10 @@ def test_a_tree_for_a_plain_terminal_has_plain_strokes() -> None:
         "request",
         "`-> a",
         "   `-> b",
-        "      |- otherwise -> c",
-        "      |  `- y, z as w -> answer",
-        "      `- outputs -^ a",
-    ] or all(row[0].isascii() for row in rows)
-    assert all(row[0].isascii() for row in rows)
+        "      |- outputs -^ a",
+        "      `- otherwise -> c",
+        "         `- y, z as w -> answer",
+    ]
 
 
 def test_an_edge_back_does_not_make_the_tree_endless() -> None:
@@ -152,7 +152,7 @@ def test_no_two_boxes_of_a_layer_overlap_and_sources_stand_left_of_targets(flow:
     places = placed(picture_of(flow), lambda key: 40.0, 10.0)
     for keys in places.layers:
         middles = [places.middle[key] for key in keys]
-        assert all(b - a >= 49.99 for a, b in zip(middles, middles[1:], strict=False))
+        assert all(b - a >= 49.99 for a, b in itertools.pairwise(middles))
         assert min(middles) >= 19.99
     layer = {key: number for number, keys in enumerate(places.layers) for key in keys}
     for arrow, way in places.ways:

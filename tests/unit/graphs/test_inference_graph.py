@@ -114,7 +114,8 @@ def test_scenario_4_a_switch_answers_what_its_first_match_does() -> None:
 
 @pytest.mark.parametrize("kind", ["Switch", "Splitter"])
 def test_scenarios_5_and_9_a_soft_step_may_name_a_node_that_fails(kind: str) -> None:
-    inner = BAD | {"condition": IS_ERROR} | ({"weight": 100} if kind == "Splitter" else {})
+    inner: dict[str, Any] = BAD | {"condition": IS_ERROR}
+    inner |= {"weight": 100} if kind == "Splitter" else {}
     nodes = {"root": node("Sequence", {"nodeName": "node1"}, GOOD), "node1": node(kind, inner)}
     assert ask(nodes, PICKS_ERROR).json == SUCCESS
 
@@ -124,7 +125,7 @@ def test_scenarios_5_and_9_a_soft_step_may_name_a_node_that_fails(kind: str) -> 
 def test_scenarios_6_and_10_a_hard_step_may_name_a_node_that_fails(
     kind: str, inner_dependency: dict[str, str]
 ) -> None:
-    inner = BAD | inner_dependency | {"condition": IS_ERROR}
+    inner: dict[str, Any] = BAD | inner_dependency | {"condition": IS_ERROR}
     inner |= {"weight": 100} if kind == "Splitter" else {}
     nodes = {
         "root": node("Sequence", {"nodeName": "node1"} | HARD, GOOD),

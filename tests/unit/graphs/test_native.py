@@ -123,19 +123,19 @@ def test_a_model_of_its_own_is_a_unit() -> None:
 def test_a_truth_value_chooses_by_what_is_true() -> None:
     flow = flow_of(
         "- {name: f, python: 's.py:f'}\n"
-        "- {name: yes, model: m, inputs: [f.a as b], when: {step: f, branch: true}}\n"
-        "- {name: no, model: m, when: {step: f, branch: false}}",
-        output=["yes", "no"],
+        "- {name: large, model: m, inputs: [f.a as b], when: {step: f, branch: true}}\n"
+        "- {name: small, model: m, when: {step: f, branch: false}}",
+        output=["large", "small"],
     )
-    assert [each.name for each in flow.steps] == ["f", "f.truth", "f.branch", "yes", "no"]
+    assert [each.name for each in flow.steps] == ["f", "f.truth", "f.branch", "large", "small"]
     assert step_of(flow, "f").action == Function("s", "f", "call")
     assert step_of(flow, "f.truth").action == Function("s", "salver.is_true", "branch")
     assert step_of(flow, "f.branch").action == Answered(2)
     assert step_of(flow, "f.branch").triggers == (Edge("f.truth"),)
-    assert step_of(flow, "yes").inputs == (Edge("f", tensor="a", rename="b"),)
-    assert step_of(flow, "yes").triggers == (Edge("f.branch", branch=1),)
-    assert step_of(flow, "no").triggers == (Edge("f.branch", branch=0),)
-    assert (flow.output, flow.output_join) == ((Edge("yes"), Edge("no")), "any")
+    assert step_of(flow, "large").inputs == (Edge("f", tensor="a", rename="b"),)
+    assert step_of(flow, "large").triggers == (Edge("f.branch", branch=1),)
+    assert step_of(flow, "small").triggers == (Edge("f.branch", branch=0),)
+    assert (flow.output, flow.output_join) == ((Edge("large"), Edge("small")), "any")
 
 
 def test_a_number_chooses_at_once() -> None:
@@ -176,10 +176,10 @@ def test_choices() -> None:
     assert step_of(conditions, "a").triggers == (Edge("c", branch=OTHERWISE),)
     learned = flow_of(
         "- {name: c, choose: {branches: [x, y], learned: {algorithm: thompson, parameters: "
-        "{b: 0.10, a: 1}}}}\n- {name: a, model: m, when: {step: c, branch: x}}"
+        "{b: 0.10, a: true, c: x}}}}\n- {name: a, model: m, when: {step: c, branch: x}}"
     )
     action = step_of(learned, "c").action
-    assert action == Learned("thompson", ("x", "y"), (("a", "1"), ("b", "0.1")))
+    assert action == Learned("thompson", ("x", "y"), (("a", "true"), ("b", "0.1"), ("c", "x")))
 
 
 def test_joins_and_times() -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.unit.graphs.seldon_manifests import desire_of, node, predictor
 
 from salver.graphs.flow import Function, GraphDesire, Unit
 from salver.graphs.plan import (
@@ -19,7 +20,6 @@ from salver.graphs.plan import (
     ScalingPolicy,
 )
 from salver.graphs.selection import PlanError
-from tests.unit.graphs.test_seldon import desire_of, node, predictor
 
 
 def contained(

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import ParseDict, ParseError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from salver.inference.tensor import NUMPY_TYPES
 from salver.protocol.codecs import codec_for
 from salver.protocol.inference_pb2 import ModelInferRequest
 from salver.protocol.materialise import assemble, group_key
+from salver.protocol.seldon_pb2 import DefaultData, SeldonMessage
+from salver.protocol.seldon_pb2 import Tensor as SeldonTensor
 from salver.protocol.wire import RAW_BODY_AUX, Codec, ModelIdentity
 
 SCALARS = (
@@ -140,6 +143,45 @@ def test_arbitrary_grpc_requests_are_refused_or_read(
     accepted(Codec.V2_GRPC, message.SerializeToString(), 0, model)
 
 
+TF_TENSORS = st.dictionaries(
+    st.sampled_from(["dtype", "tensorShape", "tensor_content", "floatVal", "intVal", "halfVal"]),
+    st.sampled_from(["DT_FLOAT", "DT_INT32", "DT_HALF", 1, {"dim": [{"size": "2"}]}, [1, 2]])
+    | VALUES,
+    max_size=4,
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(
+        st.sampled_from(["data", "strData", "binData", "jsonData", "customData", "meta"]),
+        VALUES
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "names": st.lists(NAMES, max_size=4),
+                "ndarray": st.lists(VALUES | st.lists(SCALARS, max_size=4), max_size=3),
+                "tensor": st.fixed_dictionaries(
+                    {"shape": st.lists(SIZES, max_size=3), "values": st.lists(SCALARS, max_size=8)}
+                ),
+                "tftensor": TF_TENSORS,
+            },
+        ),
+        max_size=2,
+    )
+)
+def test_arbitrary_seldon_messages_are_refused_or_read(
+    model: ModelIdentity, message: dict[str, Any]
+) -> None:
+    text = json.dumps(message)
+    accepted(Codec.SELDON_JSON, text.encode(), 0, model)
+    try:
+        encoded = ParseDict(json.loads(text), SeldonMessage()).SerializeToString()
+    except (ParseError, TypeError, ValueError, OverflowError):
+        return
+    accepted(Codec.SELDON_GRPC, encoded, 0, model)
+
+
 MARKS = st.sampled_from([b"[", b'"', b"-", b"9"])
 VALID = {
     Codec.V2_JSON: (
@@ -151,6 +193,10 @@ VALID = {
         model_name="iris",
         inputs=[ModelInferRequest.InferInputTensor(name="input-0", datatype="FP64", shape=[1, 4])],
         raw_input_contents=[bytes(32)],
+    ).SerializeToString(),
+    Codec.SELDON_JSON: b'{"data":{"names":["a"],"tensor":{"shape":[1,4],"values":[1,2,3,4]}}}',
+    Codec.SELDON_GRPC: SeldonMessage(
+        data=DefaultData(tensor=SeldonTensor(shape=[1, 4], values=[1, 2, 3, 4]))
     ).SerializeToString(),
 }
 
@@ -174,5 +220,9 @@ def test_mutations_of_valid_requests_are_refused_or_read(
 @pytest.mark.parametrize("codec", list(Codec))
 def test_every_truncation_is_refused(iris: ModelIdentity, codec: Codec) -> None:
     body = VALID[codec]
+    if codec is Codec.SELDON_GRPC:
+        body = body + b"\x12\x03\n\x01p"  # a message cut between two fields is a message, too
+        assert not any(accepted(codec, body[:size], 0, iris) for size in range(len(body) - 5))
+        return
     taken = [size for size in range(len(body)) if accepted(codec, body[:size], 0, iris)]
     assert taken == []

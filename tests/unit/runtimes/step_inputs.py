@@ -11,7 +11,7 @@ import numpy as np
 
 from salver.inference.tensor import Tensor, tensor_from_array
 from salver.runtimes.ports import ModelSource
-from salver.runtimes.step_values import Feedback, StepAnswer, StepContext
+from salver.runtimes.step_ports import Feedback, StepAnswer, StepContext
 from salver.runtimes.steps import StepsModel, StepsRuntime
 
 

@@ -15,7 +15,7 @@ from tests.unit.runtimes.step_inputs import Given, arrays, call, only, unit
 
 from salver.errors import LoadFailed, ModelFailed
 from salver.inference.tensor import Tensor
-from salver.runtimes.step_values import StepAnswer
+from salver.runtimes.step_ports import StepAnswer
 
 NUMBERS = st.floats(-1e6, 1e6, width=64)
 
@@ -52,7 +52,9 @@ def test_average_is_the_mean_of_each_element(values: list[list[list[float]]]) ->
 
 
 @given(matrices(), st.data())
-def test_weighted_shares_the_weights_out(values: list[list[list[float]]], data: st.DataObject) -> None:
+def test_weighted_shares_the_weights_out(
+    values: list[list[list[float]]], data: st.DataObject
+) -> None:
     weights = data.draw(
         st.lists(st.floats(0.1, 10), min_size=len(values), max_size=len(values)), "weights"
     )
@@ -74,7 +76,9 @@ def test_a_hard_vote_takes_the_label_named_most_and_first(labels: list[list[str]
 
 
 @given(matrices(least_columns=2))
-def test_a_hard_vote_on_scores_counts_where_each_is_highest(values: list[list[list[float]]]) -> None:
+def test_a_hard_vote_on_scores_counts_where_each_is_highest(
+    values: list[list[list[float]]],
+) -> None:
     found = arrays(ask("vote", *given_all(values)))["y"]
     for i, winner in enumerate(found):
         votes = [each[i].index(max(each[i])) for each in values]

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from tests.unit.runtimes.step_inputs import Given, arrays, call, only, unit
 
 from salver.errors import LoadFailed, ModelFailed
-from salver.runtimes.step_values import Feedback, StepAnswer
+from salver.runtimes.step_ports import Feedback, StepAnswer
 from salver.runtimes.steps import StepsModel
 
 META = {"puid": "p", "tags": {"a": 1}}
@@ -61,7 +60,9 @@ def test_methods_take_what_their_signature_has_room_for(
     )
     body = f"def {method}(self, {signature}):\n    given = [{names}]\n"
     body += "    plain = lambda v: v.tolist() if hasattr(v, 'tolist') else v\n"
-    body += "    given = [tuple(map(plain, v)) if isinstance(v, tuple) else plain(v) for v in given]\n"
+    body += (
+        "    given = [tuple(map(plain, v)) if isinstance(v, tuple) else plain(v) for v in given]\n"
+    )
     body += "    return repr(given)"
     assert ask(component(tmp_path, body), method).content == seen
 
@@ -100,7 +101,7 @@ def test_feedback_comes_with_reward_truth_and_routing(
     body += "    self.seen = [v.tolist() if hasattr(v, 'tolist') else v for v in given]\n"
     body += "def predict(self, X): return repr(self.seen)"
     model = component(tmp_path, body)
-    told = Given(feedback=Feedback(np.array([1.0]), ["p"], 0.5, np.array([2.0])))
+    told = Given(feedback=Feedback(Given(columns=["p"], x=[1.0]), 0.5, Given(x=[2.0])))
     assert ask(model, "send_feedback", told, routing=1) == StepAnswer()
     assert ask(model, "predict").content == seen
 
@@ -152,7 +153,7 @@ def test_feature_names_name_what_goes_into_a_model(tmp_path: Path) -> None:
 
 
 def test_tags_and_metrics_are_asked_after_the_call(tmp_path: Path) -> None:
-    body = f"n = 0\ndef predict(self, X):\n    self.n += 1\n    return X\n"
+    body = "n = 0\ndef predict(self, X):\n    self.n += 1\n    return X\n"
     body += f"def tags(self): return {{'n': self.n}}\ndef metrics(self): return [{COUNTER}]"
     model = component(tmp_path, body)
     answers = [ask(model, "predict") for _ in range(2)]
@@ -245,7 +246,9 @@ def test_what_only_the_sdks_base_class_has_counts_as_missing(tmp_path: Path) -> 
         "    def predict_raw(self, msg): raise ValueError('never called')\n"
     )
     head = f"import sys\nsys.path.insert(0, {str(tmp_path / 'sdk')!r})\n"
-    head += "sys.modules.pop('seldon_core', None); sys.modules.pop('seldon_core.user_model', None)\n"
+    head += (
+        "sys.modules.pop('seldon_core', None); sys.modules.pop('seldon_core.user_model', None)\n"
+    )
     head += "from seldon_core.user_model import SeldonComponent\nclass C(SeldonComponent):"
     try:
         model = component(tmp_path, "def predict(self, X, names, meta): return 'own'", head)
@@ -296,7 +299,11 @@ def test_health_and_metadata_can_be_asked(tmp_path: Path) -> None:
             "metrics gave int; return a list",
         ),
         ("def predict(self, X): return X\ndef tags(self): return 3", "predict", "tags gave int"),
-        ("def predict_raw(self, msg): return 'x'", "predict", "predict_raw gave str; return a dict"),
+        (
+            "def predict_raw(self, msg): return 'x'",
+            "predict",
+            "predict_raw gave str; return a dict",
+        ),
         (
             "def predict(self, X): raise KeyError('a')",
             "predict",

@@ -129,7 +129,10 @@ def test_what_may_be_returned(tmp_path: Path, returned: str, expected: dict[str,
         ("return [1, [2]]", "no regular array"),
         ("return {}", "an empty dict"),
         ("return x + np.zeros((3, 3, 3))", r"input \[2, 4\] FP32\): ValueError: operands could"),
-        ("raise KeyError('gone')", r"step 's' \(function f, input \[2, 4\] FP32\): KeyError: 'gone'"),
+        (
+            "raise KeyError('gone')",
+            r"step 's' \(function f, input \[2, 4\] FP32\): KeyError: 'gone'",
+        ),
     ],
 )
 def test_what_goes_wrong_names_step_function_input_and_cause(

@@ -146,7 +146,10 @@ ONE = "- {name: a, model: m}\n"
             "- {name: a, choose: {branches: [x, x], weights: [1, 1]}}",
             "spec.steps[0].choose.branches[1]: two branches are named 'x'",
         ),
-        ("- {name: a, choose: {branches: [x, y]}}", "spec.steps[0].choose: has nothing to choose b"),
+        (
+            "- {name: a, choose: {branches: [x, y]}}",
+            "spec.steps[0].choose: has nothing to choose b",
+        ),
         (
             "- {name: a, choose: {branches: [x, y], weights: [1, 1], conditions: [p, q]}}",
             "spec.steps[0].choose.conditions: contradicts 'weights'",
@@ -206,5 +209,5 @@ def test_all_faults_are_told_at_once_with_their_lines() -> None:
 
 
 def test_the_fields_explain_themselves() -> None:
-    assert "so many inputs are enough" in explain("graph.spec.steps.quorum")
+    assert "So many inputs are enough" in explain("graph.spec.steps.quorum")
     assert "weights" in explain("gr.spec.steps.choose")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, cast
+from collections.abc import Hashable, Sequence
+from typing import cast
 
 import msgspec
 
 from salver.backends.local.codings import COMPRESS_FROM_BYTES, compress, decompress
+from salver.backends.local.function_chain import run_steps
 from salver.backends.local.steps import StepCall, perform
 from salver.errors import ErrorKind, ModelFailed, RequestError, SalverError, Unsupported
 from salver.inference.tensor import InferRequest, InferResponse
@@ -31,6 +32,7 @@ from salver.protocol.operations import (
 from salver.protocol.seldon_meta import empty_message, read_feedback
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
 from salver.runtimes.ports import LoadedModel, LoadedSteps
+from salver.runtimes.step_ports import LoadedFunctions
 
 logger = logging.getLogger("salver.worker")
 
@@ -78,12 +80,7 @@ class Answerer:
         )
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
-        self._run_steps: Callable[[Any, Any, Any], Any] | None = None
-        if Operation.STEP.method in model.metadata.operations:
-            # Imported here: other workers need none of it.
-            from salver.backends.local.function_chain import run_steps
-
-            self._run_steps = run_steps
+        self._has_functions = Operation.STEP.method in model.metadata.operations
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
@@ -168,19 +165,15 @@ class Answerer:
         if tag >> 8 & 0xFF:
             body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
         operation = operation_of(tag)
-        if operation is Operation.STEP and self._run_steps is not None:
-            return self._functions(self._run_steps, headers, body, tag)
-        if operation is Operation.STEP or self._run_steps is not None:
+        if operation is Operation.STEP and self._has_functions:
+            return self._functions(cast(LoadedFunctions, model), headers, body, tag)
+        if operation is Operation.STEP or self._has_functions:
             raise Unsupported(f"{self._label} cannot be asked to {operation.method}")
         steps = StepCall(self._identity.name, operation, Codec(tag & 0xFF), headers)
         return _reply(perform(cast(LoadedSteps, model), steps, aux, body), tag)
 
     def _functions(
-        self,
-        run_steps: Callable[[Any, Any, Any], Any],
-        headers: dict[str, str],
-        body: Data,
-        tag: int,
+        self, model: LoadedFunctions, headers: dict[str, str], body: Data, tag: int
     ) -> Item:
         """Answers a bundle. What goes wrong in a function names its step, not this worker."""
         call, bodies = unpack_call(body)
@@ -192,7 +185,7 @@ class Answerer:
         if headers:
             call.headers = headers | call.headers
         try:
-            reply, found = run_steps(self._model, call, bodies)
+            reply, found = run_steps(model, call, bodies)
         except RequestError as error:
             cause = error.__cause__
             if cause is not None and not isinstance(cause, SalverError):

@@ -26,12 +26,11 @@ from salver.errors import InvalidInput, ModelFailed, RequestError
 from salver.protocol.bundle import Body, MessageHead, StepCall, StepReply
 from salver.protocol.step_messages import json_text
 from salver.protocol.wire import EncodedResponse
-from salver.runtimes.step_values import StepAnswer, StepContext, StepInput
-from salver.runtimes.steps import StepsModel
+from salver.runtimes.step_ports import LoadedFunctions, StepAnswer, StepContext, StepInput
 
 
 def run_steps(
-    model: StepsModel, call: StepCall, bodies: Sequence[Body]
+    model: LoadedFunctions, call: StepCall, bodies: Sequence[Body]
 ) -> tuple[StepReply, list[bytes]]:
     """Calls the functions of the chain; `bodies` have their content coding undone.
 

@@ -22,7 +22,7 @@ from salver.protocol.seldon_meta import read_feedback
 from salver.protocol.step_messages import Document, StepMessage, json_text
 from salver.protocol.wire import EncodedResponse
 from salver.protocol.wire_codes import Codec
-from salver.runtimes.step_values import Feedback, StepAnswer, StepInput, value_of
+from salver.runtimes.step_ports import Feedback, StepAnswer, StepInput
 
 _CODECS = {int(codec): codec for codec in Codec}
 _EMPTY: Mapping[Codec, bytes] = {
@@ -58,9 +58,7 @@ class MessageInput(StepMessage):
         if not self.is_seldon:
             raise InvalidInput("feedback is taken in Seldon's formats only")
         parts = read_feedback(self.codec, bytes(self.body))
-        asked = self._part(parts.request)
-        names = asked.columns() if asked is not None else []
-        return Feedback(_value_in(asked), names, parts.reward, _value_in(self._part(parts.truth)))
+        return Feedback(self._part(parts.request), parts.reward, self._part(parts.truth))
 
     def feedback_document(self) -> Document:
         if self.codec is not Codec.SELDON_GRPC:
@@ -110,11 +108,6 @@ def empty_input(codec: int, model: str) -> MessageInput:
     """What a chain begins with that is given no message. Raises `InvalidInput`."""
     known = codec_of(codec or Codec.V1_JSON)
     return MessageInput("", known, 0, _EMPTY[known], model, is_request=True)
-
-
-def _value_in(message: MessageInput | None) -> Any:
-    """The message's data; an empty array if it has none, as Seldon's wrapper has it."""
-    return np.empty(0) if message is None else value_of(message)
 
 
 class AnswerInput(msgspec.Struct):

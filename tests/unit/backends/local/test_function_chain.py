@@ -74,7 +74,8 @@ class Seldon:
     def transform_output(self, X, names, meta):
         return {"seen": [names, meta.get("tags")]}
     def send_feedback(self, X, names, reward, truth, routing=None):
-        self.told = [np.asarray(X).tolist(), list(names), reward, np.asarray(truth).tolist(), routing]
+        values = [np.asarray(X).tolist(), list(names), reward, np.asarray(truth).tolist()]
+        self.told = [*values, routing]
     def aggregate(self, Xs, names):
         return sum(Xs)
     def route(self, X):
@@ -166,7 +167,9 @@ def run(
     model: StepsModel, calls: str | list[str], *sent: Sent, method: str = "call", **more: Any
 ) -> tuple[StepReply, list[bytes]]:
     """Calls functions that are named `function` or `function/method`."""
-    return run_steps(model, asked(calls, *sent, method=method, **more), [each.body for each in sent])
+    return run_steps(
+        model, asked(calls, *sent, method=method, **more), [each.body for each in sent]
+    )
 
 
 def asked(calls: str | list[str], *sent: Sent, method: str = "call", **more: Any) -> StepCall:
@@ -256,7 +259,7 @@ def test_the_answer_can_be_wanted_in_another_format(model: StepsModel, codec: Co
 
 def test_a_chain_hands_arrays_on_and_says_how_long_each_took(model: StepsModel) -> None:
     reply, (body,) = run(model, ["double", "plus", "pair"], Sent(V1, Codec.V1_JSON))
-    assert json.loads(body) == {"predictions": {"p": [[3.0, 5.0]], "q": [8.0]}}
+    assert json.loads(body) == {"predictions": [{"p": [3.0, 5.0], "q": 8.0}]}
     assert len(reply.seconds) == 3
     assert reply.messages[0].name == "s2"
 
@@ -313,9 +316,7 @@ def test_seldon_over_grpc_is_the_same(model: StepsModel) -> None:
     request.data.tensor.shape.extend([1, 2])
     request.data.tensor.values.extend([1, 2])
     request.meta.puid = "p"
-    _, (body,) = run(
-        model, "seldon/predict", Sent(request.SerializeToString(), Codec.SELDON_GRPC)
-    )
+    _, (body,) = run(model, "seldon/predict", Sent(request.SerializeToString(), Codec.SELDON_GRPC))
     answer = SeldonMessage.FromString(body)
     assert list(answer.data.tensor.values) == [2, 4]
     assert (answer.meta.puid, answer.meta.tags["size"].number_value) == ("p", 2)
@@ -369,7 +370,7 @@ def test_a_raw_method_writes_the_whole_message(model: StepsModel) -> None:
 
 
 def test_a_raw_methods_nonsense_names_the_step(model: StepsModel) -> None:
-    with pytest.raises(ModelFailed, match="step 's0': its answer cannot be written: .*'nonsense'"):
+    with pytest.raises(ModelFailed, match=r"step 's0': its answer cannot be written: .*'nonsense'"):
         run(model, "raw/transform_input", Sent(V2), wants="request")
 
 
@@ -400,7 +401,7 @@ def test_feedback_reaches_the_component_and_is_answered_with_nothing(
         body = message.SerializeToString()
     reply, bodies = run(model, "hears/send_feedback", Sent(body, codec), routing=1)
     assert (reply.messages, bodies) == ([], [])
-    assert heard(model) == repr([[[1.0, 2.0]], ["a", "b"], 0.5, [1], 1]).replace("[1]", "[1]")
+    assert heard(model) == "[[[1.0, 2.0]], ['a', 'b'], 0.5, [1], 1]"
 
 
 def heard(model: StepsModel) -> str:
@@ -442,7 +443,7 @@ def test_health_is_asked_without_a_message(model: StepsModel) -> None:
     [
         (Sent(b"{"), InvalidInput, r"step 's0' \(function double\): .*not"),
         (Sent(b"{", is_request=False), ModelFailed, r"step 's0' \(function double, input that can"),
-        (Sent(V2_ANSWER, Codec.V1_JSON, is_request=False), ModelFailed, "step 's0' "),
+        (Sent(V1, Codec.V1_JSON, is_request=False), ModelFailed, "neither 'predictions' nor"),
     ],
 )
 def test_a_message_that_cannot_be_read_names_the_step(
@@ -534,9 +535,7 @@ def test_a_bundle_that_is_none_is_the_callers_fault(worker: Answerer) -> None:
 
 
 @pytest.mark.parametrize("operation", [Operation.PREPROCESS, Operation.FEEDBACK])
-def test_a_steps_worker_is_asked_for_nothing_else(
-    worker: Answerer, operation: Operation
-) -> None:
+def test_a_steps_worker_is_asked_for_nothing_else(worker: Answerer, operation: Operation) -> None:
     answers = worker.answer([Item(marked(int(Codec.V1_JSON), operation), 0, b"{}")])
     assert answers.items[0].tag == ErrorKind.UNSUPPORTED
     body = json.dumps(V1).encode()
@@ -553,5 +552,3 @@ def test_a_transformer_is_not_asked_for_steps(tmp_path: Path) -> None:
     sent = Sent(V1, Codec.V1_JSON)
     answer = other.answer([item(asked("double", sent), sent)]).items[0]
     assert answer.tag == ErrorKind.UNSUPPORTED
-
-
