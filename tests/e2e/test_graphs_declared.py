@@ -33,7 +33,12 @@ def deployment(name: str, *uris: str, shares: tuple[int, ...] = (100,)) -> dict[
         {
             "name": f"p{number}",
             "traffic": share,
-            "graph": {"name": "clf", "implementation": "SKLEARN_SERVER", "modelUri": uri},
+            "graph": {
+                "name": "clf",
+                "implementation": "SKLEARN_SERVER",
+                "modelUri": uri,
+                "parameters": [{"name": "method", "type": "STRING", "value": "predict"}],
+            },
         }
         for number, (uri, share) in enumerate(zip(uris, shares, strict=True))
     ]
@@ -205,7 +210,7 @@ def test_the_tools_know_all_kinds(server: Server, kubectl: Kubectl, tmp_path: Pa
     salver(server, "wait", "mlp/flowers", "--for=condition=Ready", "--timeout=60s")
     kubectl("wait", "--for=condition=PipelineReady", "mlp/flowers", "--timeout=10s")
     head, row = kubectl("get", "mlm").splitlines()
-    assert head.split() == "NAME READY DESIRED REPLICAS AVAILABLE REPLICAS AGE".split()
+    assert head.split() == ["NAME", "READY", "DESIRED", "REPLICAS", "AVAILABLE", "REPLICAS", "AGE"]
     assert row.split()[:4] == ["flower", "True", "1", "1"]
     assert "PipelineReady" in salver(server, "describe", "mlp", "flowers")
     assert "storageUri" in salver(server, "explain", "model.spec")

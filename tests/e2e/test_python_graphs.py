@@ -69,7 +69,8 @@ def everything(x):
     hedged = salver.first_of("broken", "gbm", after_ms=1)(sure)
     if is_large(both):
         return salver.stack(both, most, hedged)
-    return salver.choose(kind_of(x), "gbm", lambda x: minus(both, salver.model("rules")(x)), "mlp")(x)
+    rest = lambda x: minus(both, salver.model("rules")(x))
+    return salver.choose(kind_of(x), "gbm", rest, "mlp")(x)
 
 @salver.graph
 def hedge(x):

@@ -40,7 +40,7 @@ def list_lines(routers: Sequence[Json]) -> list[str]:
 def status_lines(router: Json, now_s: float) -> list[str]:
     """All about one router."""
     facts = [["Router:", router["name"]], ["Algorithm:", _algorithm(router)]]
-    mode = _MODES.get(router["mode"], router["mode"])
+    mode = str(_MODES.get(router["mode"], router["mode"]))
     since_s = router.get("mode_since_s") or 0.0
     if since_s:
         mode += f" (since {span(now_s - since_s)})"

@@ -92,12 +92,16 @@ class GraphModel:
             if codec in _V2 and not self._is_single:
                 request, asked = asked_outputs(request)
             run_id = self._run_id(call, request) if self._needs_id or codec in _SELDON else ""
+            if not run_id and self.observer is not None:
+                run_id = call.header(b"x-request-id").decode("latin-1")
         except RequestError as error:
             call.fail(error.kind, str(error))
             return
         if self.flow.timeout_s:
             call.limit(min(call.deadline_s, call.arrived_s + self.flow.timeout_s))
         run = FlowRun(self, call, request, run_id)
+        if self.observer is not None:
+            run.observer = self.observer.begin(run_id, request)
         if asked is not None:
             run.asked = asked
             run.wants_binary = asked.is_binary

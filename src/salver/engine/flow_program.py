@@ -53,7 +53,9 @@ class Node:
         self.trigger_from = len(step.inputs)
         self.targets: list[tuple[int, int]] = []
         self.is_choice = isinstance(step.action, _CHOICES)
-        self.is_plain = len(step.inputs) == 1 and not step.inputs[0].tensor
+        self.is_plain = (
+            len(step.inputs) == 1 and not step.inputs[0].tensor and not step.inputs[0].renames
+        )
         """It gets one whole message: nothing has to be put together."""
         self.is_in_cycle = step.max_visits > 1
         self.is_side = False

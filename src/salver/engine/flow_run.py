@@ -19,7 +19,7 @@ import msgspec
 from salver.engine.call import Call
 from salver.engine.flow_calls import FlowCall
 from salver.engine.flow_outputs import Asked
-from salver.engine.flow_ports import Failure, Message
+from salver.engine.flow_ports import Failure, FlowObserver, Message
 from salver.engine.flow_program import Node
 from salver.engine.flow_starts import STARTS
 from salver.engine.flow_texts import named, no_output, tolerated
@@ -76,6 +76,7 @@ class FlowRun:
         "is_over",
         "metrics",
         "model",
+        "observer",
         "request",
         "run_id",
         "tags",
@@ -89,6 +90,8 @@ class FlowRun:
         self.call = call
         self.request = request
         self.run_id = run_id
+        self.observer: FlowObserver | None = None
+        """Who sees what happens to this request."""
         self.is_over = False
         self.asked: Asked | None = None
         """The outputs that the caller names, if it does."""
@@ -115,6 +118,9 @@ class FlowRun:
             node = nodes[number]
             self.decide(node, at, self.through(node.edges[at][1], self.request, "the request"))
         self._pump()
+        if not self.model.program.output.edges:
+            # A graph without output takes the request; nobody waits for what it makes of it.
+            self._finish(assemble((), self.request, is_request=False))
 
     def steps_done(self) -> list[Step]:
         """The steps that have answered, in the order of the flow."""
@@ -218,8 +224,8 @@ class FlowRun:
         if node is program.output:
             self._end_without_answer()
             return
-        if self.model.observer is not None:
-            self.model.observer.on_skipped(number)
+        if self.observer is not None:
+            self.observer.on_skipped(number)
         self._send_absence(node)
 
     def _send_absence(self, node: Node) -> None:
@@ -299,7 +305,7 @@ class FlowRun:
         is_choice_of_one = node.is_choice or (isinstance(action, Pass) and not action.merges)
         if len(present) == 1 or (is_choice_of_one and not any(each.tensor for each, _ in present)):
             edge, message = present[0]
-            if not edge.tensor:
+            if not edge.tensor and not edge.renames:
                 return message
         if not present:
             raise ModelFailed("nothing has come to it")
@@ -309,10 +315,11 @@ class FlowRun:
         tensors = []
         taken: set[str] = set()
         for edge, message in present:
+            renames = dict(edge.renames)
             for tensor in tensors_of(message):
                 if edge.tensor and tensor.name != edge.tensor:
                     continue
-                name = edge.rename or tensor.name
+                name = edge.rename or renames.get(tensor.name, tensor.name)
                 if name in taken:
                     # Two steps that call their answers alike: the step's name tells them apart.
                     name = f"{edge.source or 'request'}.{name}"
@@ -325,8 +332,8 @@ class FlowRun:
 
     def choose(self, node: Node, branch: int, message: Message) -> None:
         self.branches[node.number] = branch
-        if self.model.observer is not None:
-            self.model.observer.on_choice(node.number, branch)
+        if self.observer is not None:
+            self.observer.on_choice(node.number, branch)
         self.given[node.number] = message
         self._state[node.number] = _DONE
         for place in node.targets:
@@ -388,7 +395,7 @@ class FlowRun:
     def _observe_chain(
         self, chain: Sequence[Node], message: Message, parts: Sequence[float], seconds: float
     ) -> None:
-        observer = self.model.observer
+        observer = self.observer
         if observer is None:
             return
         given = (self.given[chain[0].number],)
@@ -398,16 +405,16 @@ class FlowRun:
             observer.on_answer(each.number, given if at == 0 else (), answer, took)
 
     def _observed(self, node: Node, message: Message, seconds: float) -> None:
-        if self.model.observer is not None:
+        if self.observer is not None:
             given = self.given.get(node.number)
-            self.model.observer.on_answer(
+            self.observer.on_answer(
                 node.number, () if given is None else (given,), message, seconds
             )
 
     def answer(self, node: Node, message: Message, given: Sequence[Message]) -> None:
         """The answer of a step that asks nobody."""
-        if self.model.observer is not None:
-            self.model.observer.on_answer(node.number, given, message, 0.0)
+        if self.observer is not None:
+            self.observer.on_answer(node.number, given, message, 0.0)
         self._send(node, message)
 
     def _send(self, node: Node, message: Message) -> None:
@@ -430,9 +437,9 @@ class FlowRun:
         self.asks.pop(node.number, None)
         if self._state[node.number] in (_DONE, _ABSENT):
             return
-        if self.model.observer is not None:
+        if self.observer is not None:
             seconds = max(0.0, self.model.clock() - started_s)
-            self.model.observer.on_failure(node.number, failure, seconds)
+            self.observer.on_failure(node.number, failure, seconds)
         if node.step.tolerates:
             self._send(node, tolerated(failure, self.request.codec))
         else:
@@ -456,7 +463,7 @@ class FlowRun:
     def _end(self, failure: Failure) -> None:
         if self.is_over:
             return
-        self._stop()
+        self._stop(None)
         call = self.call
         if failure.status:
             call.reject(failure.status, failure.body, failure.kind, failure.message)
@@ -469,21 +476,23 @@ class FlowRun:
         self._state[-1] = _DONE
         call = self.call
         if message.status >= 300:
-            self._stop()
+            self._stop(None)
             text = bytes(message.body).decode(errors="replace")
             call.reject(message.status, bytes(message.body), ErrorKind.MODEL_FAILED, text)
             return
         if message.is_request:
             message = as_response(message)
         message = self.model.finished(self, message)
-        self._stop()
+        self._stop(message)
         call.coding = message.coding
         body = message.body
         call.deliver(body if isinstance(body, bytes) else bytes(body), message.aux)
 
-    def _stop(self) -> None:
+    def _stop(self, answer: Message | None) -> None:
         """The caller has its answer: what was on its way to it need not arrive."""
         self.is_over = True
+        if self.observer is not None:
+            self.observer.on_end(answer)
         self.model.on_end(self)
         for number, ask in list(self.asks.items()):
             if not self.model.program.nodes[number].is_side:

@@ -130,10 +130,11 @@ def _start_function(run: FlowRun, node: Node) -> None:
         MessageHead(name, each.codec, each.aux, each.coding, len(each.body), each.is_request)
         for name, each in given
     ]
-    head = StepCall(_invocations(node), heads)
+    unit = run.model.bindings.units[action.unit]
+    head = StepCall(_invocations(node), heads, headers=_headers(run, unit))
     body = pack(head, [each.body for _, each in given])
     tag = marked(run.request.codec, Operation.STEP)
-    _submit(run, node, run.model.bindings.units[action.unit], tag, 0, body)
+    _submit(run, node, unit, tag, 0, body)
 
 
 def _given_by_source(run: FlowRun, node: Node) -> list[tuple[str, Message]]:
@@ -145,7 +146,7 @@ def _given_by_source(run: FlowRun, node: Node) -> list[tuple[str, Message]]:
             by_source.setdefault(edge.source, []).append((edge, value))
     found = []
     for source, present in by_source.items():
-        is_whole = len(present) == 1 and not present[0][0].tensor
+        is_whole = len(present) == 1 and not (present[0][0].tensor or present[0][0].renames)
         message = present[0][1] if is_whole else run.merged(present, node)
         found.append((source or "request", message))
     if not found:
@@ -241,6 +242,17 @@ def _input_names(model: ServedModel) -> Sequence[str]:
     if metadata.positional_input or metadata.column_names:
         return ()
     return [each.name for each in metadata.inputs if not each.optional]
+
+
+def _headers(run: FlowRun, unit: ServedModel) -> dict[str, str]:
+    """The caller's headers, if a function of the unit wants them."""
+    try:
+        if not unit.metadata.wants_headers:
+            return {}
+    except RequestError:
+        return {}
+    headers = run.call.headers()
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
 def _is_ours(model: ServedModel) -> bool:

@@ -40,8 +40,9 @@ class Invocation(msgspec.Struct, array_like=True):
     """One function to call. `step` is what the graph calls it, for errors and times.
 
     Methods: `call` (a plain function: tensors in, tensors out), `branch` (a plain function whose
-    answer is a truth value or a number of a branch), and those of Seldon's components: `predict`,
-    `transform_input`, `transform_output`, `route`, `aggregate`, `send_feedback`, `explain`.
+    answer is a truth value or a number of a branch; true is 1, false is 0), and those of Seldon's
+    components: `predict`, `transform_input`, `transform_output`, `route`, `aggregate`,
+    `send_feedback`, `explain`; `health_status` and `metadata`, which need no message.
     """
 
     step: str

@@ -69,13 +69,10 @@ class _JsonTensor(msgspec.Struct, omit_defaults=True):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _JsonHead(msgspec.Struct, omit_defaults=True):
-    """What of a V2 request or answer outlives the step: its id, and its tensors."""
+class _JsonHead(msgspec.Struct):
+    """What of a V2 answer is read."""
 
-    id: str | None = None
-    inputs: list[_JsonTensor] = []
     outputs: list[_JsonTensor] = []
-    parameters: dict[str, Any] | None = None
 
 
 class _JsonRequestHead(msgspec.Struct, omit_defaults=True):
@@ -85,6 +82,13 @@ class _JsonRequestHead(msgspec.Struct, omit_defaults=True):
     id: str | None = None
     outputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     parameters: dict[str, Any] | None = None
+
+
+class _JsonResponseHead(msgspec.Struct, omit_defaults=True):
+    """The same of an answer, as it is written."""
+
+    outputs: list[_JsonTensor]
+    id: str | None = None
 
 
 _decode_response = msgspec.json.Decoder(_JsonHead).decode
@@ -334,7 +338,7 @@ def _v2_message(
     if is_request:
         text = _encode(_JsonRequestHead(listed, head_id, parameters=parameters))
     else:
-        text = _encode(_JsonHead(head_id, outputs=listed))
+        text = _encode(_JsonResponseHead(listed, head_id))
     aux = len(text) if blobs else 0
     body = b"".join((text, *blobs)) if blobs else text
     return Message(int(Codec.V2_JSON), aux, body, is_request, parts=list(tensors))

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 from google.protobuf.json_format import MessageToDict
@@ -89,7 +90,7 @@ def _content(message: Any, body: bytes | memoryview, model: ModelIdentity) -> Co
     if kind == "data":
         return _array(message.data, body, model)
     if kind == JSON:
-        return Content(JSON, orjson.dumps(python_value(message.jsonData)))
+        return Content(JSON, msgspec.json.encode(python_value(message.jsonData)))
     if kind == CUSTOM:
         return Content(CUSTOM, message.customData.SerializeToString())
     if kind in (STR, BIN):

@@ -68,6 +68,7 @@ class _Message(msgspec.Struct):
 
 
 _decode_message = msgspec.json.Decoder(_Message).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class SeldonJsonCodec:
@@ -123,13 +124,13 @@ def _content(message: _Message, model: ModelIdentity) -> Content:
     if message.data is not None:
         return _array(message.data, model)
     if message.jsonData is not msgspec.UNSET:
-        return Content(JSON, orjson.dumps(message.jsonData))
+        return Content(JSON, _encode(message.jsonData))
     if message.strData is not None:
         return Content(STR, message.strData)
     if message.binData is not None:
         return Content(BIN, decoded_base64(message.binData, model))
     if message.customData is not None:
-        return Content(CUSTOM, orjson.dumps(message.customData))
+        return Content(CUSTOM, _encode(message.customData))
     raise InvalidInput(
         f"the message for model {model.name!r} holds nothing: send one of 'data', 'jsonData', "
         f"'strData', 'binData'"

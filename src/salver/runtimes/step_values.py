@@ -16,7 +16,10 @@ from salver.inference.metadata import Datatype
 from salver.inference.tensor import NUMPY_TYPES, Array, InferResponse, Tensor
 from salver.runtimes.answers import response_of
 from salver.runtimes.arguments import text_or_numbers
-from salver.runtimes.step_ports import StepInput
+from salver.runtimes.step_ports import Feedback as Feedback
+from salver.runtimes.step_ports import StepAnswer as StepAnswer
+from salver.runtimes.step_ports import StepContext as StepContext
+from salver.runtimes.step_ports import StepInput as StepInput
 
 DATA_METHODS = frozenset({"call", "predict", "transform_input", "transform_output", "aggregate"})
 """Methods that are given messages and answer with one."""

@@ -21,8 +21,8 @@ from salver.spec.graph import (
     branches_of,
     outputs_of,
     source_of,
-    sources_of,
 )
+from salver.spec.graph_native_order import check_cycle, check_use
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
 
 _ACTIONS = (
@@ -65,8 +65,8 @@ def check_graph(graph: Graph) -> Iterator[Finding]:
         yield from _check_when(step, spec, steps, path)
         yield from _check_join(step, path)
     yield from _check_output(spec, steps)
-    yield from _check_cycle(spec, steps)
-    yield from _check_use(spec, steps)
+    yield from check_cycle(spec, steps)
+    yield from check_use(spec, steps)
 
 
 def _check_name(step: GraphStep, before: Mapping[str, GraphStep], path: Path) -> Iterator[Finding]:
@@ -263,55 +263,3 @@ def _check_output(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[F
 def _answers_nothing(step: GraphStep, spec: GraphSpec) -> bool:
     is_decision = step.decide is not None or step.choose is not None
     return is_decision or (bool(step.python) and is_numbered(step, spec))
-
-
-def _check_cycle(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
-    done: set[str] = set()
-    for index, step in enumerate(spec.steps):
-        cycle = _cycle_from(step.name, steps, done)
-        if cycle:
-            shown = " -> ".join(cycle)
-            message = f"waits for itself: {shown}; take one of these inputs away"
-            yield ("spec", "steps", index, "inputs"), message
-            return
-
-
-def _cycle_from(start: str, steps: Mapping[str, GraphStep], done: set[str]) -> list[str]:
-    """The first cycle found on the way from a step against its inputs, as data flows."""
-    trail: list[str] = []
-    todo: list[tuple[str, bool]] = [(start, False)]
-    while todo:
-        name, is_left = todo.pop()
-        if is_left:
-            done.add(name)
-            trail.pop()
-        elif name in trail:
-            return [name, *reversed(trail[trail.index(name) :])]
-        elif name in steps and name not in done:
-            trail.append(name)
-            todo.append((name, True))
-            todo += [(each, False) for each in needs_of(steps[name])]
-    return []
-
-
-def needs_of(step: GraphStep) -> list[str]:
-    """The steps that a step waits for."""
-    needed = [source.step for source in sources_of(step) if source.step != REQUEST]
-    return [*needed, step.when.step] if step.when is not None else needed
-
-
-def _check_use(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
-    used: set[str] = set()
-    todo = list(outputs_of(spec))
-    while todo:
-        name = todo.pop()
-        if name in steps and name not in used:
-            used.add(name)
-            todo += needs_of(steps[name])
-    for index, step in enumerate(spec.steps):
-        if step.name not in used and steps[step.name] is step:
-            message = (
-                f"nothing of {quoted(step.name)} gets into the answer: name it in the inputs of "
-                "another step, or in spec.output"
-            )
-            yield ("spec", "steps", index), message

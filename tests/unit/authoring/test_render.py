@@ -9,8 +9,10 @@ import pytest
 
 from salver.artifacts.graph_modules import declared_graphs
 from salver.artifacts.recognise import recognise
+from salver.cli.main import main
 from salver.cli.python_graphs import manifests_of, split_targets
 from salver.errors import CommandFailed, UnrecognisedArtifact
+from salver.spec.read import read_manifests
 
 TWO = """\
 import salver
@@ -82,6 +84,21 @@ def test_all_graphs_of_a_file_are_rendered_or_the_one_that_is_named(tmp_path: Pa
     assert found[0]["spec"]["steps"] == [{"name": "plus", "python": f"{path}:plus"}]
     (one,) = manifests_of(f"{path}:second", shown="two.py")
     assert one["spec"]["steps"][0]["python"] == "two.py:plus"
+
+
+def test_the_command_prints_yaml_with_the_path_as_it_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(tmp_path, TWO)
+    monkeypatch.chdir(tmp_path)
+    assert main(["graph", "render", "two.py"]) == 0
+    reading = read_manifests(capsys.readouterr().out, "stdout")
+    assert reading.problems == ()
+    first, other = reading.manifests
+    assert (first.name, other.name) == ("first", "other")
+    assert first.resource.spec.steps[0].python == "two.py:plus"
+    assert main(["graph", "render"]) == 1
+    assert capsys.readouterr().err.startswith("salver: graph render: which file?")
 
 
 def test_a_graph_that_is_imported_belongs_to_the_other_file(tmp_path: Path) -> None:

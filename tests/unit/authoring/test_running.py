@@ -93,7 +93,7 @@ def test_a_bound_graph_is_a_function() -> None:
 
 def test_a_model_that_was_not_given_is_named() -> None:
     graph = salver.graph(name="graph")(lambda x: salver.model("gbm")(x))
-    with pytest.raises(GraphError, match="there is no model 'gbm' to ask .* did you mean 'gbn'"):
+    with pytest.raises(GraphError, match=r"there is no model 'gbm' to ask .* did you mean 'gbn'"):
         graph.test(ROW, models={"gbn": None})
     with pytest.raises(GraphError, match="there is no model 'gbm'"):
         graph(ROW)
@@ -190,7 +190,7 @@ def test_combinations() -> None:
 def test_steps_are_called_in_graphs_only() -> None:
     with pytest.raises(GraphError, match="average is called with 1, which is no answer"):
         salver.average(1, 2)
-    with pytest.raises(GraphError, match="put together in a function with @salver.graph"):
+    with pytest.raises(GraphError, match=r"put together in a function with @salver\.graph"):
         salver.router("ucb1", arms=["a", "b"])(1)
 
 

@@ -229,7 +229,7 @@ def test_top_asks_twice(run: Run, api: AdminApi) -> None:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["get", "inf"], ["inferenceservices"]),
+        (["get", "inferences"], ["inferenceservices"]),
         (["get", "isvc", ""], ["iris", "rose"]),
         (["get", "-n", "default", "isvc", "r"], ["rose"]),
         (["get", "isvc/i"], ["isvc/iris"]),
@@ -259,7 +259,7 @@ def test_the_script_for_bash_is_one_and_knows_every_command() -> None:
     script = bash_script()
     subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=20)
     asked = "COMP_WORDS=(salver apply --dry-run cl); COMP_CWORD=3; _salver; echo ${COMPREPLY[@]}\n"
-    asked += "COMP_WORDS=(salver ro); COMP_CWORD=1; _salver; echo ${COMPREPLY[@]}\n"
+    asked += "COMP_WORDS=(salver rol); COMP_CWORD=1; _salver; echo ${COMPREPLY[@]}\n"
     asked += "COMP_WORDS=(salver -n a get --sh); COMP_CWORD=4; _salver; echo ${COMPREPLY[@]}\n"
     asked += "COMP_WORDS=(salver rollout un); COMP_CWORD=2; _salver; echo ${COMPREPLY[@]}\n"
     done = subprocess.run(

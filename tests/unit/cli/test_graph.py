@@ -77,9 +77,9 @@ def test_a_graph_is_shown_with_its_figures() -> None:
     assert rendered(graph(1200), "text", Style()) == [
         "default/g  Graph  serving  http://here/g",
         "",
-        "request           1,200",
-        "└─▶ model         1,200",
-        "   └─▶ answer     1,200",
+        "request         1,200",
+        "└─▶ model       1,200",
+        "   └─▶ answer   1,200",
         "",
     ]
 

@@ -43,7 +43,19 @@ def test_an_unknown_one_names_what_there_is(word: str, hint: str) -> None:
         (["isvc", "a", "b"], [("InferenceService", "a"), ("InferenceService", "b")]),
         (["isvc/a", "tm/b"], [("InferenceService", "a"), ("TrainedModel", "b")]),
         (["isvc,tm", "a"], [("InferenceService", "a"), ("TrainedModel", "a")]),
-        (["all"], [("InferenceService", ""), ("Pod", "")]),
+        (
+            ["all"],
+            [
+                ("InferenceService", ""),
+                ("InferenceGraph", ""),
+                ("SeldonDeployment", ""),
+                ("Model", ""),
+                ("Pipeline", ""),
+                ("Experiment", ""),
+                ("Graph", ""),
+                ("Pod", ""),
+            ],
+        ),
     ],
 )
 def test_words_name_resources(words: list[str], named: list[tuple[str, str]]) -> None:

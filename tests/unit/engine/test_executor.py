@@ -491,3 +491,24 @@ def test_metadata_is_that_of_the_ends() -> None:
     bench.add("b", plus(1))
     graph = bench.graph([service("a"), service("b", Edge("a"))], [Edge("b")])
     assert [each.name for each in graph.metadata.inputs] == ["x"]
+
+
+def test_a_graph_without_output_takes_the_request_and_answers_at_once() -> None:
+    bench = Bench()
+    model = bench.add("a", v2_of(lambda given: {"y": given["x"]}), seconds=5.0)
+    graph = bench.graph([service("a")], [])
+    call = AskedCall(json.dumps({"id": "7", **v2_request(x=[1])}).encode(), Codec.V2_JSON)
+    graph.submit(call)
+    assert call.json == {"id": "7", "outputs": []}
+    bench.loop.run_until(10.0)
+    assert len(model.asked) == 1
+
+
+def test_whole_messages_have_their_tensors_renamed_by_the_edge() -> None:
+    bench = Bench()
+    bench.add("a", v2_of(lambda given: {"p": [1], "q": [2]}))
+    last = bench.add("b", v2_of(lambda given: {"z": [0]}))
+    edge = Edge("a", renames=(("p", "x"),))
+    graph = bench.graph([service("a"), service("b", edge)], [Edge("b")])
+    bench.ask(graph, v2_request(x=[1]), Codec.V2_JSON)
+    assert [each["name"] for each in last.asked[0]["inputs"]] == ["x", "q"]

@@ -13,7 +13,7 @@ STEPS = """
 - {name: features, python: "fraud.py:features"}
 - {name: is_large, python: "fraud.py:is_large", inputs: [features]}
 - {name: gbm, model: gbm, inputs: [features], when: {step: is_large, branch: true}}
-- {name: mlp, model: mlp, inputs: [features.a as b, request.c], when: {step: is_large, branch: true}}
+- {name: mlp, model: mlp, inputs: [features.a as b], when: {step: is_large, branch: true}}
 - {name: both, combine: weighted, weights: [1, 2], inputs: [gbm, mlp]}
 - {name: sure, decide: confident, threshold: 0.9, inputs: [both]}
 - {name: split, choose: {branches: [old, new], weights: [90, 10], stickyHeader: x-user}}

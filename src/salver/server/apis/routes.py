@@ -51,7 +51,8 @@ READ_ONLY = frozenset({"pods", "revisions"})
 """What only the control plane writes."""
 MAX_BODY_BYTES = 3 << 20
 
-_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""As Kubernetes answers: callers ask with an `@` in it, which is no media type to read back."""
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 Answer = Callable[[Request], Awaitable[ASGIApp]]
