@@ -41,8 +41,8 @@ from tests.router_child import Told, run_and_kill
 from tests.routers import Gateway, Time, choosing, learned
 
 from salver.bandits.policies import CONTEXTUAL, PARAMETERS, make_policy
-from salver.engine.learned_router import Outcome
 from salver.engine.learning import Reward
+from salver.engine.learning_values import Outcome
 
 ALLOWED = 1.05
 Maker = Callable[[int], Player]

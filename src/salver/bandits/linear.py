@@ -9,7 +9,7 @@
 A is `ridge` * I plus the sum of x x', so rewards may come in any order. Its inverse is kept by the
 Sherman-Morrison formula, and made anew from A every `REFACTOR_EVERY` rewards, before rounding adds
 up. An arm's score under LinTS is one normal number, x.theta, so nothing of the dimension of theta
-needs to be drawn. NumPy is imported when the first state is made.
+needs to be drawn. NumPy is imported when the empty state is made.
 """
 
 from __future__ import annotations
@@ -100,6 +100,10 @@ class LinearPolicy:
         self.alpha, self.ridge, self.min_share = alpha, ridge, min_share
 
     def empty(self) -> LinearState:
+        # Here, so that no request waits for it.
+        import numpy as np
+
+        assert np is not None
         return LinearState()
 
     def shares(self, state: Totals | LinearState, context: Context = NO_CONTEXT) -> Shares:

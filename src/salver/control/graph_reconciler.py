@@ -17,7 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from salver.control.graph_compiling import GRAPHS, SERVERS
-from salver.control.graph_status import GraphView, Missing, UnitView, failure_of, graph_status
+from salver.control.graph_names import GraphNames, refuse_cycle
+from salver.control.graph_sight import SERVICES, Answers, GraphSight, Mismatch, are_ready
+from salver.control.graph_status import GraphView, UnitView, failure_of, graph_status
 from salver.control.graph_units import (
     ServedGraph,
     ServedGraphs,
@@ -26,30 +28,22 @@ from salver.control.graph_units import (
     revisions_of,
     service_of,
 )
-from salver.control.ports import Machine, Phase
+from salver.control.ports import Machine
 from salver.control.resources import JsonObject, ObjectRef, ResourceStore, WatchEvent
 from salver.errors import ResourceNotFound, SalverError
-from salver.graphs.flow import GraphDesire, Service
+from salver.graphs.flow import GraphDesire
 from salver.graphs.selection import PlanError
-from salver.spec.kinds import KSERVE, MLOPS
+from salver.spec.kinds import MLOPS
 
 logger = logging.getLogger("salver.control")
 
-SERVICES = (KSERVE, "inferenceservices")
 MODELS = (MLOPS, "models")
-_SUFFIXES = {"pipelines": ".pipeline", "experiments": ".experiment"}
-"""What goes behind a name that is taken, as callers of Seldon say it."""
 _RESYNC_S = 5.0
 _RETRY_S = 1.0
 _LOOKS_AT_ONCE = 100
 
 Compile = Callable[[JsonObject], GraphDesire]
 """Makes the plan of a stored graph. Raises `PlanError` or a `SalverError`."""
-Answers = Callable[[str, str], bool]
-"""Whether a service of that namespace and name answers here now."""
-Mismatch = Callable[[GraphDesire, Mapping[str, str]], str]
-"""What of the edges cannot work, now that the models have said what they take; or nothing.
-`GraphDesire`'s units are these revisions."""
 
 
 class _Graph:
@@ -91,12 +85,10 @@ class GraphReconciler:
         self._now = now
         self._address_of = address_of
         self._on_event = on_event
-        self._answers = answers
-        self._mismatch = mismatch
+        self._sight = GraphSight(store, machine, answers, mismatch)
+        self._names = GraphNames(self._is_service)
         self._served = ServedGraphs(store)
         self._graphs: dict[ObjectRef, _Graph] = {}
-        self._holders: dict[tuple[str, str], ObjectRef] = {}
-        """Whose a name in a namespace is."""
         self._askers: dict[tuple[str, str], dict[ObjectRef, None]] = {}
         """The graphs that a service matters to: it is a unit of theirs, or is asked by them."""
         self._dirty: dict[ObjectRef, None] = {}
@@ -119,7 +111,7 @@ class GraphReconciler:
 
     def desire_of(self, namespace: str, name: str) -> tuple[ObjectRef, GraphDesire] | None:
         """The graph of that name as it serves now, or else as it is wanted."""
-        ref = self._holders.get((namespace, name))
+        ref = self._names.holder(namespace, name)
         graph = self._graphs.get(ref) if ref is not None else None
         if ref is None or graph is None:
             return None
@@ -151,7 +143,7 @@ class GraphReconciler:
         if type in GRAPHS or type == SERVICES:
             self.touch_service(ref.namespace, ref.name)
         if event.type == "DELETED" or (
-            event.type == "ADDED" and (ref.namespace, ref.name) in self._holders
+            event.type == "ADDED" and self._names.holder(ref.namespace, ref.name) is not None
         ):
             self._touch_rivals(ref)
 
@@ -187,7 +179,7 @@ class GraphReconciler:
         """All that a pass depends on besides the store."""
         revisions = sorted(graph.started)
         seen = [self._machine.observe(namespace, each) for each in revisions]
-        return seen, self._missing(graph.wanted), self._missing(graph.exposed)
+        return seen, self._sight.missing(graph.wanted), self._sight.missing(graph.exposed)
 
     def _pass_over(self, ref: ObjectRef) -> None:
         try:
@@ -256,13 +248,11 @@ class GraphReconciler:
                 self._machine.start(order)
         graph.wanted = desire or former
         self._note_askers(ref, graph)
-        units = self._units(desire) if graph.place else []
-        missing = self._missing(desire)
-        if desire is not None and problem is None:
-            problem = self._misfit(desire, units, missing)
-        if problem is None and desire is not None and _are_ready(units) and not missing:
-            self._expose(obj, ref, graph, desire)
-        elif graph.exposed is None and graph.resumed is not None and graph.place:
+        units = self._sight.units(desire) if graph.place else []
+        missing = self._sight.missing(desire)
+        if problem is None and desire is not None and are_ready(units) and not missing:
+            problem = self._expose(obj, ref, graph, desire, units)
+        if graph.exposed is None and graph.resumed is not None and graph.place:
             self._resume(graph, graph.resumed)
         self._retire_all_but(ref, graph, [graph.exposed, graph.resumed, desire])
         shown = desire or former
@@ -272,65 +262,49 @@ class GraphReconciler:
             self._address_of(shown) if shown is not None else "",
             shown,
             units,
-            [*missing, *(each for each in self._missing(graph.exposed) if each not in missing)],
+            [
+                *missing,
+                *(each for each in self._sight.missing(graph.exposed) if each not in missing),
+            ],
             problem,
             serves=graph.exposed is not None,
             is_current=desire is not None and graph.exposed == desire,
             notes=desire.notes if desire is not None else (),
         )
 
-    def _units(self, desire: GraphDesire | None) -> list[UnitView]:
-        if desire is None:
-            return []
-        return [
-            UnitView(name, revision, self._machine.observe(desire.namespace, revision))
-            for name, revision in revisions_of(desire).items()
-        ]
-
-    def _missing(self, desire: GraphDesire | None) -> list[Missing]:
-        """The services that it asks and that do not answer."""
-        if desire is None:
-            return []
-        return [
-            Missing(each, self._is_declared(each))
-            for each in desire.references
-            if not self._answers(each.namespace, each.name)
-        ]
-
-    def _is_declared(self, service: Service) -> bool:
-        plain = service.name
-        for suffix in _SUFFIXES.values():
-            plain = plain.removesuffix(suffix)
-        for type in (SERVICES, *GRAPHS):
-            with contextlib.suppress(ResourceNotFound):
-                self._store.get(ObjectRef(*type, service.namespace, plain))
-                return True
-        return False
-
-    def _misfit(
-        self, desire: GraphDesire, units: Sequence[UnitView], missing: Sequence[Missing]
+    def _expose(
+        self,
+        obj: JsonObject,
+        ref: ObjectRef,
+        graph: _Graph,
+        desire: GraphDesire,
+        units: Sequence[UnitView],
     ) -> tuple[str, str] | None:
-        """What of its edges cannot work, once everybody has said what they take and give."""
-        if missing or not _are_ready(units):
+        """Lets the graph serve as it is wanted; what keeps it from that, if anything does."""
+        if graph.exposed == desire:
             return None
-        text = self._mismatch(desire, {each.name: each.revision for each in units})
-        return ("TypeMismatch", text) if text else None
-
-    def _expose(self, obj: JsonObject, ref: ObjectRef, graph: _Graph, desire: GraphDesire) -> None:
-        if graph.exposed != desire:
+        problem = self._sight.misfit(desire, units)
+        if problem is None:
+            problem = self._serve(graph, desire)
+        if problem is None:
             self._served.put(obj, ref, ServedGraph(desire, _kept(desire, graph.numbers)))
-            self._machine.expose_graph(desire, revisions_of(desire), self._address_of(desire))
-            graph.exposed = desire
-            # Others may wait for it.
-            self.touch_service(desire.namespace, desire.name)
-        graph.resumed = None
+        return problem
 
     def _resume(self, graph: _Graph, desire: GraphDesire) -> None:
         """What served before a restart serves until the present manifest can."""
-        if _are_ready(self._units(desire)) and not self._missing(desire):
+        if self._sight.is_ready(desire):
+            self._serve(graph, desire)
+
+    def _serve(self, graph: _Graph, desire: GraphDesire) -> tuple[str, str] | None:
+        try:
             self._machine.expose_graph(desire, revisions_of(desire), self._address_of(desire))
-            graph.exposed, graph.resumed = desire, None
-            self.touch_service(desire.namespace, desire.name)
+        except SalverError as error:
+            # What served before still does: nothing was taken away yet.
+            return "InvalidGraph", str(error)
+        graph.exposed, graph.resumed = desire, None
+        # Others may wait for it.
+        self.touch_service(desire.namespace, desire.name)
+        return None
 
     def _retire_all_but(
         self, ref: ObjectRef, graph: _Graph, plans: Sequence[GraphDesire | None]
@@ -372,51 +346,29 @@ class GraphReconciler:
 
     def _placed(self, ref: ObjectRef, graph: _Graph, desire: GraphDesire) -> GraphDesire:
         """The plan under the name that the graph gets. Raises `PlanError`."""
-        names = [desire.name]
-        if ref.plural in _SUFFIXES:
-            names.append(desire.name + _SUFFIXES[ref.plural])
-        for name in names:
-            if self._claims(ref, name):
-                if graph.place not in ("", name):
-                    self._leave(ref, graph)
-                graph.place = name
-                placed = msgspec.structs.replace(desire, name=name)
-                self._refuse_cycle(ref, placed)
-                return placed
-        self._stop(ref, graph)
-        graph.resumed = None
-        raise PlanError(
-            "NameTaken",
-            f"'{ref.namespace}/{ref.name}' is the name of {self._rival(ref)} already: rename one",
-        )
+        try:
+            name = self._names.take(ref, desire.name)
+        except PlanError:
+            self._stop(ref, graph)
+            graph.resumed = None
+            raise
+        if graph.place not in ("", name):
+            self._leave(ref, graph)
+        graph.place = name
+        placed = msgspec.structs.replace(desire, name=name)
+        refuse_cycle(placed, self._plan_of)
+        return placed
 
-    def _claims(self, ref: ObjectRef, name: str) -> bool:
-        """Takes the name, unless it is another's."""
-        with contextlib.suppress(ResourceNotFound):
-            self._store.get(ObjectRef(*SERVICES, ref.namespace, name))
+    def _plan_of(self, namespace: str, name: str) -> GraphDesire | None:
+        found = self.desire_of(namespace, name)
+        return None if found is None else found[1]
+
+    def _is_service(self, namespace: str, name: str) -> bool:
+        try:
+            self._store.get(ObjectRef(*SERVICES, namespace, name))
+        except ResourceNotFound:
             return False
-        return self._holders.setdefault((ref.namespace, name), ref) == ref
-
-    def _rival(self, ref: ObjectRef) -> str:
-        holder = self._holders.get((ref.namespace, ref.name))
-        return f"one of the {holder.plural}" if holder is not None else "an InferenceService"
-
-    def _refuse_cycle(self, ref: ObjectRef, desire: GraphDesire) -> None:
-        """Raises `PlanError` for a graph that would ask itself, through whichever others."""
-        start = (desire.namespace, desire.name)
-        paths = [[start, (each.namespace, each.name)] for each in desire.references]
-        seen: set[tuple[str, str]] = set()
-        while paths:
-            path = paths.pop()
-            if path[-1] == start:
-                names = " -> ".join(f"{namespace}/{name}" for namespace, name in path)
-                raise PlanError("GraphCycle", f"the graph would ask itself: {names}")
-            if path[-1] in seen:
-                continue
-            seen.add(path[-1])
-            found = self.desire_of(*path[-1])
-            if found is not None:
-                paths += [[*path, (each.namespace, each.name)] for each in found[1].references]
+        return True
 
     # Ends.
 
@@ -425,8 +377,7 @@ class GraphReconciler:
         if graph.exposed is not None:
             self._machine.withdraw_graph(ref.namespace, graph.place)
             graph.exposed = None
-        if self._holders.get((ref.namespace, graph.place)) == ref:
-            del self._holders[ref.namespace, graph.place]
+        self._names.release(ref, graph.place)
         graph.place = ""
 
     def _stop(self, ref: ObjectRef, graph: _Graph) -> None:
@@ -474,10 +425,6 @@ class GraphReconciler:
         failure, latest = failure_of(view), _condition(old, "LatestDeploymentReady")
         if failure is not None and (latest.get("reason"), latest.get("message")) != failure:
             self._on_event(obj, "Warning", *failure)
-
-
-def _are_ready(units: Sequence[UnitView]) -> bool:
-    return all(each.seen.phase is Phase.READY for each in units)
 
 
 def _kept(desire: GraphDesire, numbers: Mapping[str, int]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 import msgspec
 
@@ -26,6 +25,14 @@ from salver.engine.learning_ports import (
     Ruled,
     packed,
 )
+from salver.engine.learning_values import (
+    SNAPSHOT_VERSION,
+    LearningSettings,
+    Outcome,
+    Reward,
+    RouterSnapshot,
+    identity_of,
+)
 from salver.engine.router_memory import Remembered, RouterMemory
 from salver.errors import InvalidInput, Unavailable
 from salver.telemetry.learning import RouterMetrics
@@ -33,48 +40,8 @@ from salver.telemetry.learning import RouterMetrics
 logger = logging.getLogger("salver.routers")
 
 Clock = Callable[[], float]
-SNAPSHOT_VERSION = 1
 _GAUGE_S = 2.0
 """What people look at is made so often: integrals take time."""
-
-
-class LearningSettings(msgspec.Struct, frozen=True):
-    """How long choices wait for rewards, how many; how old the posterior that choices are made
-    by may be; when snapshots are taken. `gateway` names this process in the log."""
-
-    gateway: str = "gateway"
-    most_choices: int = 100_000
-    keep_choices_s: float = 7 * 86400.0
-    refresh_s: float = 0.01
-    snapshot_records: int = 20_000
-    snapshot_s: float = 300.0
-
-
-class Outcome(Enum):
-    """What became of a reward."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    UNKNOWN = "unknown"
-
-
-class Reward(msgspec.Struct, frozen=True):
-    """A reward as it is sent. `arm` and `context`: for a choice that is not on record."""
-
-    id: str
-    value: float
-    arm: str | None = None
-    context: Context | None = None
-
-
-class _Snapshot(msgspec.Struct):
-    version: int
-    epoch: int
-    identity: str
-    arms: tuple[str, ...]
-    counts: dict[str, int]
-    ruling: Ruled
-    state: msgspec.Raw
 
 
 _NO_RULING = Ruled(LEARNING, {}, 0.0)
@@ -176,11 +143,11 @@ class LearnedRouter:
             refresh_s=self._settings.refresh_s,
         )
 
-    def _restore(self, text: bytes) -> _Snapshot | None:
+    def _restore(self, text: bytes) -> RouterSnapshot | None:
         if not text:
             return None
         try:
-            found = msgspec.json.decode(text, type=_Snapshot)
+            found = msgspec.json.decode(text, type=RouterSnapshot)
         except msgspec.MsgspecError as error:
             raise Unavailable(
                 f"the snapshot of router {self.name} is damaged ({error}): move its folder away"
@@ -411,7 +378,7 @@ class LearnedRouter:
         """Takes a snapshot."""
         version = self.version
         self._unsaved, self._saved_s = 0, self._clock()
-        snapshot = _Snapshot(
+        snapshot = RouterSnapshot(
             SNAPSHOT_VERSION,
             self.epoch,
             identity_of(version.policy, version.spec),
@@ -445,11 +412,3 @@ class LearnedRouter:
         """Keeps all for the next start."""
         self.save()
         self.log.close()
-
-
-def identity_of(policy: Policy, spec: ContextSpec) -> str:
-    """What must stay the same for what was learned to go on."""
-    if not policy.is_contextual:
-        return policy.algorithm
-    seen = ",".join(spec.names) or "first tensor"
-    return f"{policy.algorithm} of {seen}" + (" and 1" if spec.bias else "")

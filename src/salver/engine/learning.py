@@ -14,19 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 from salver.bandits.policies import context_of, make_policy, problems_of
 from salver.engine.flow_ports import Chooser
-from salver.engine.learned_router import (
-    Clock,
-    LearnedRouter,
-    LearningSettings,
-    Outcome,
-    Reward,
-)
+from salver.engine.learned_router import Clock, LearnedRouter
 from salver.engine.learning_ports import (
     MemoryRouterLog,
     OpenLog,
     RouterLog,
     RouterName,
 )
+from salver.engine.learning_values import LearningSettings, Outcome, Reward
 from salver.errors import ModelNotFound, SalverError, Unavailable
 from salver.graphs.flow import Learned
 from salver.telemetry.learning import RouterMetrics

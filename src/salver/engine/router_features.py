@@ -98,11 +98,15 @@ def _columns(message: Message, router: str) -> Columns:
             return _of_seldon(message)
         if message.codec == Codec.V2_JSON:
             return {each.name: _first_row(each) for each in tensors_of(message)}
-        document = msgspec.json.decode(json_view(message))
+        return _of_json(message)
     except (msgspec.MsgspecError, struct.error, ValueError) as error:
         raise InvalidInput(
             f"router '{router}' cannot read the request: {' '.join(str(error).split())}"
         ) from error
+
+
+def _of_json(message: Message) -> Columns:
+    document = msgspec.json.decode(json_view(message))
     if message.codec == Codec.V1_JSON:
         return _of_v1(document)
     tensors = document.get("inputs") or document.get("outputs") or []

@@ -8,8 +8,9 @@ import msgspec
 
 from salver.bandits.policy import Belief
 from salver.bandits.regret import Regret, contextual_regret, estimated_regret
-from salver.engine.learned_router import LearnedRouter, Outcome
+from salver.engine.learned_router import LearnedRouter
 from salver.engine.learning_ports import unpacked
+from salver.engine.learning_values import Outcome
 
 _MOST_CONTEXTS = 1000
 _MOST_WEIGHTS = 64

@@ -14,6 +14,7 @@ from salver.graphs.flow import (
     NO_BRANCH,
     Action,
     Answered,
+    Choice,
     Edge,
     Flow,
     Function,
@@ -47,18 +48,19 @@ def compile_seldon_deployment(deployment: SeldonDeployment) -> GraphDesire:
     """What the manifest wants. Raises `PlanError`."""
     spec = deployment.spec
     book = UnitBook(deployment)
-    variants = {
-        index: Variant(
+    variants = [
+        Variant(
             predictor.name,
             _Compiler(deployment, predictor, index, book).flow(),
             float(predictor.traffic or 0),
         )
         for index, predictor in enumerate(spec.predictors)
-    }
-    shadow = next((index for index, each in enumerate(spec.predictors) if each.shadow), None)
-    answering = [variant for index, variant in variants.items() if index != shadow]
+    ]
+    roles = list(zip(spec.predictors, variants, strict=True))
+    answering = [variant for predictor, variant in roles if not predictor.shadow]
     if len(answering) == 1:
         answering = [Variant(answering[0].name, answering[0].flow)]
+    shadow = next((variant for predictor, variant in roles if predictor.shadow), None)
     loggers = [log_policy(each.graph) for each in spec.predictors]
     return GraphDesire(
         resource=(SELDON, "seldondeployments"),
@@ -66,10 +68,8 @@ def compile_seldon_deployment(deployment: SeldonDeployment) -> GraphDesire:
         name=deployment.metadata.name,
         variants=tuple(answering),
         units=book.units(),
-        shadow=variants[shadow] if shadow is not None else None,
-        shadow_percent=float(spec.predictors[shadow].traffic or 100)
-        if shadow is not None
-        else 100.0,
+        shadow=shadow,
+        shadow_percent=(shadow.percent if shadow is not None else 0.0) or 100.0,
         default_protocol=protocol_of(deployment),
         logging=next((each for each in loggers if each is not None), None),
         notes=tuple(dict.fromkeys([*book.notes, *notes_of_deployment(deployment)])),
@@ -108,44 +108,43 @@ class _Compiler:
         """
         container = container_of(self._predictor, node.name)
         roles, choice = roles_of(node, container), choice_of(node, container)
-        called = NodeCall("")
-        if roles.asks:
-            is_root = where == path_text(self._path)
-            called = self._book.place(self._predictor, node, where, near, is_root)
-            if roles.routes and not called.function:
-                raise _no_router(where, node)
+        called = self._called(node, roles, where, near)
         steps = _NodeSteps(node, called, where, self._timeout_s, self._steps)
         if roles.enters:
             given = steps.ask(roles.enters, "", (given,))
-        router = ""
-        feeds = [given] * len(node.children)
-        if node.children and (roles.routes or choice is not None):
-            if choice is None:
-                route = steps.ask("route", "route", (given,))
-                choice = Answered(len(node.children))
-                router = steps.add(choice, "choice", (given,), triggers=(route,)).source
-            else:
-                router = steps.add(choice, "", (given,)).source
-            feeds = [Edge(router, branch=index) for index in range(len(node.children))]
+        router, feeds = steps.choose(roles, choice, given)
         # Functions of several children run at the same time: none of them shares a worker.
         shared = called.unit if called.function and len(node.children) == 1 else ""
-        answers, trees = [], []
-        for index, (child, feed) in enumerate(zip(node.children, feeds, strict=True)):
-            answer, tree = self._node(child, feed, f"{where}.children[{index}]", shared)
-            answers.append(answer)
-            trees.append(tree)
-        given = steps.merge(roles, given, answers, router)
+        reached = [
+            self._node(child, feed, f"{where}.children[{index}]", shared)
+            for index, (child, feed) in enumerate(zip(node.children, feeds, strict=True))
+        ]
+        given = steps.merge(roles, given, [answer for answer, _ in reached], router)
         if roles.leaves:
             given = steps.ask("transform_output", "output", (given,))
-        hears = roles.hears_feedback and bool(called.function)
-        return given, SeldonNode(
-            node.name,
-            called.unit if called.function else "",
-            called.function,
-            router,
-            hears,
-            tuple(trees),
-        )
+        trees = tuple(tree for _, tree in reached)
+        return given, _tree_node(node, called, roles, router, trees)
+
+    def _called(self, node: PredictiveUnit, roles: Roles, where: str, near: str) -> NodeCall:
+        if not roles.asks:
+            return NodeCall("")
+        is_root = where == path_text(self._path)
+        called = self._book.place(self._predictor, node, where, near, is_root)
+        if roles.routes and not called.function:
+            raise _no_router(where, node)
+        return called
+
+
+def _tree_node(
+    node: PredictiveUnit,
+    called: NodeCall,
+    roles: Roles,
+    router: str,
+    children: tuple[SeldonNode, ...],
+) -> SeldonNode:
+    hears = roles.hears_feedback and bool(called.function)
+    unit = called.unit if called.function else ""
+    return SeldonNode(node.name, unit, called.function, router, hears, children)
 
 
 class _NodeSteps:
@@ -202,6 +201,18 @@ class _NodeSteps:
         )
         self._steps.append(step)
         return Edge(name)
+
+    def choose(self, roles: Roles, choice: Choice | None, given: Edge) -> tuple[str, list[Edge]]:
+        """The step that chooses among the children, if one does, and what each child is given."""
+        count = len(self._node.children)
+        if not count or not (roles.routes or choice is not None):
+            return "", [given] * count
+        if choice is not None:
+            router = self.add(choice, "", (given,)).source
+        else:
+            route = self.ask("route", "route", (given,))
+            router = self.add(Answered(count), "choice", (given,), triggers=(route,)).source
+        return router, [Edge(router, branch=index) for index in range(count)]
 
     def merge(self, roles: Roles, given: Edge, answers: list[Edge], router: str) -> Edge:
         """Where the answer of the children comes out: aggregated, else that of the first.

@@ -20,8 +20,8 @@ from salver.spec.decode import Decoder, correct
 from salver.spec.kinds import ResourceType
 from salver.spec.places import Place, in_order
 from salver.spec.problems import Finding, Note, Problem, quoted
-from salver.spec.seldon_v2_checks import check_seldon_v2
 from salver.spec.seldon_checks import check_seldon_deployment
+from salver.spec.seldon_v2_checks import check_seldon_v2
 from salver.spec.service_checks import check_old_service, check_service
 from salver.spec.yaml_source import read_documents
 

@@ -8,12 +8,14 @@ from itertools import count
 from typing import Any
 
 import msgspec
+import pytest
 from tests.fake_machine import FakeMachine
 
 from salver.backends.state.sqlite import SqliteResourceStore
 from salver.control.graph_reconciler import GraphReconciler
 from salver.control.ports import Phase
 from salver.control.resources import JsonObject, ObjectRef
+from salver.errors import InvalidInput
 from salver.graphs.flow import Edge, Flow, GraphDesire, GraphUnit, Service, Step, Unit, Variant
 from salver.graphs.plan import ComponentPlan, ModelRunner
 from salver.graphs.selection import PlanError
@@ -366,25 +368,33 @@ def test_a_pipeline_with_a_name_that_is_taken_answers_to_its_long_name() -> None
     assert world.ready_is("g", (MLOPS, "pipelines"))[0] == "True"
 
 
-def test_one_graph_that_the_loop_fails_on_does_not_end_it() -> None:
+def test_one_graph_that_the_loop_fails_on_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
-    world.apply("bad", units={})
-    world.apply("good", units={"a": "a.pkl"})
+    world.apply("bad", units={"a": "a.pkl"})
+    expose = world.machine.expose_graph
 
-    def explode(*_: object) -> None:
-        raise RuntimeError("boom")
+    def explode(desire: GraphDesire, *more: Any) -> None:
+        if desire.name == "bad":
+            raise RuntimeError("boom")
+        expose(desire, *more)
 
     async def turn() -> None:
-        world.machine.expose_graph = explode  # type: ignore[method-assign, assignment]
-        world.loop.touch(ObjectRef(*GRAPHS, "default", "good"))
+        world.machine.expose_graph = explode  # type: ignore[method-assign]
+        world.store.create(
+            ObjectRef(*GRAPHS, "default", "good"),
+            {"apiVersion": "salver.dev/v1", "kind": "Graph", "metadata": {}, "spec": {}},
+        )
         world.machine.become(next(iter(world.machine.orders)), Phase.READY)
+        world.loop.touch(ObjectRef(*GRAPHS, "default", "bad"))
         loop = asyncio.create_task(world.loop.run())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        async with asyncio.timeout(1):
+            while ("default", "good") not in world.machine.graphs or not caplog.records:
+                await asyncio.sleep(0)
         assert not loop.done()
         loop.cancel()
 
     asyncio.run(turn())
+    assert "graphs default/bad: the control loop failed on it" in caplog.text
 
 
 def test_of_two_kinds_of_one_name_the_first_one_keeps_it_over_a_restart() -> None:
@@ -408,3 +418,19 @@ def test_a_plan_that_another_version_wrote_is_not_resumed() -> None:
     world.restart()
     world.settle()
     assert world.said() == ["start g-a"]
+
+
+def test_a_flow_that_cannot_be_made_is_told_and_the_old_one_goes_on() -> None:
+    world = World()
+    world.apply("g", units={"a": "a.pkl"})
+    world.ready("g-a")
+
+    def refuse(*_: object) -> None:
+        raise InvalidInput("step r: there is no algorithm 'x'")
+
+    world.machine.expose_graph = refuse  # type: ignore[method-assign]
+    world.apply("g", units={"a": "a.pkl"}, percent=10.0)
+    latest = condition(world.status("g"), "LatestDeploymentReady")
+    assert latest == ("False", "InvalidGraph", "step r: there is no algorithm 'x'")
+    assert world.ready_is("g")[0] == "True"
+    assert world.status("g")["url"]

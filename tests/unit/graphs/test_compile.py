@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.graph.manifests import desire_of, plan_of, resource
+from tests.unit.graphs.manifests import desire_of, plan_of, resource
 
 from salver.graphs.compile import is_pool
 from salver.graphs.plan import BatchPolicy, LogPolicy, StickyPolicy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.graph.manifests import desire_of, plan_of, resource
+from tests.unit.graphs.manifests import desire_of, plan_of, resource
 
 from salver.graphs.plan import CommandRunner, ContainerRunner, EnvReference, ModelRunner
 from salver.graphs.selection import PlanError

@@ -12,8 +12,8 @@ import pytest
 from tests.router_child import Told, run_and_kill
 from tests.routers import Gateway, Time, learned
 
-from salver.engine.learned_router import Outcome
 from salver.engine.learning import Reward
+from salver.engine.learning_values import Outcome
 from salver.engine.router_status import status_of
 
 KILLS = 4
