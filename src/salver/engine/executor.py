@@ -21,6 +21,7 @@ from salver.engine.flow_program import Program
 from salver.engine.flow_run import FlowRun
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, Scheduler
+from salver.engine.step_batches import StepBatch
 from salver.engine.traffic import RandomNumber, sticky_point
 from salver.errors import ModelNotFound, ModelNotReady, RequestError
 from salver.graphs.flow import Conditions, Flow, Function, Service, Step, Unit, Weights
@@ -65,10 +66,15 @@ class GraphModel:
         """Runs whose caller waits."""
         self.conditions: dict[int, Sequence[Callable[[bytes], bool]]] = {}
         self.weights: dict[int, Callable[[bytes], int]] = {}
+        self.batches: dict[int, StepBatch] = {}
         self._new_id = new_id
         self._max_body_bytes = max_body_bytes
         for node in self.program.nodes:
             action = node.step.action
+            if node.step.batch_window_s:
+                self.batches[node.number] = StepBatch(
+                    node.step.batch_size, node.step.batch_window_s, scheduler
+                )
             if isinstance(action, Conditions):
                 self.conditions[node.number] = [partial(exists, path) for path in action.paths]
             elif isinstance(action, Weights):

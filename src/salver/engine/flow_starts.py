@@ -80,7 +80,11 @@ def _submit(
     plain = bytes(body) if isinstance(body, memoryview) else body
     ask = FlowCall(run, node, tag, aux, plain, run.model.clock())
     run.asks[node.number] = ask
-    model.submit(ask)
+    batch = run.model.batches.get(node.number)
+    if batch is None:
+        model.submit(ask)
+    else:
+        batch.add(model, ask)
 
 
 def _note_given(run: FlowRun, node: Node, message: Message) -> None:

@@ -145,8 +145,9 @@ class Step(msgspec.Struct, frozen=True):
     `mapPredictionsToInstances`): `auto` for V2, whose outputs become inputs; `mapped` also for V1;
     `raw` for neither. `quorum`: with an inner join, so many edges are enough. `window_s`: for an
     outer join, how long to wait after the first. `delay_s`: it starts so long after its inputs are
-    there, unless its answer is no longer needed (a hedge). `max_visits` > 1: it runs again when an
-    input of an any join comes again. `timeout_s` 0: what is left of the request's time. `path`:
+    there, unless its answer is no longer needed (a hedge). `batch_window_s`: it waits so long for
+    calls of other requests, or until there are `batch_size`. `max_visits` > 1: it runs again when
+    an input of an any join comes again. `timeout_s` 0: what is left of the request's time. `path`:
     where the step is written, for errors; `title`: what people call it, if not by its name.
     """
 
@@ -159,6 +160,8 @@ class Step(msgspec.Struct, frozen=True):
     quorum: int = 0
     window_s: float = 0.0
     delay_s: float = 0.0
+    batch_size: int = 0
+    batch_window_s: float = 0.0
     timeout_s: float = 0.0
     tolerates: bool = False
     as_request: Literal["auto", "mapped", "raw"] = "auto"

@@ -26,6 +26,7 @@ from salver.graphs.selection import PlanError
 from salver.spec.kinds import MLOPS
 from salver.spec.seldon_v2_pipeline import (
     Pipeline,
+    PipelineBatch,
     PipelineInput,
     PipelineStep,
     Source,
@@ -35,6 +36,8 @@ from salver.spec.seldon_v2_pipeline import (
 
 DEFAULT_REVISITS = 100
 """How often data may come to a step again, unless the manifest says."""
+DEFAULT_BATCH_S = 1.0
+"""How long a step with a batch waits for others, unless the manifest says."""
 _OUTPUT = "outputs of the pipeline"
 """The step that joins the output where a window is given; no Model can be called that."""
 
@@ -105,6 +108,8 @@ class _Compiler:
             triggers=self._edges(step.triggers, {}, f"{path}.triggers"),
             triggers_join=step.triggers_join_type or "inner",
             window_s=(step.join_window_ms or 0) / 1000 if join == "outer" else 0.0,
+            batch_size=(step.batch.size or 0) if step.batch is not None else 0,
+            batch_window_s=_batch_window_s(step.batch),
             path=path,
         )
 
@@ -130,6 +135,13 @@ def _named(edge: Edge, text: str, names: Mapping[str, str]) -> Edge:
         (key.removeprefix(prefix), name) for key, name in names.items() if key.startswith(prefix)
     ]
     return msgspec.structs.replace(edge, renames=tuple(sorted(renames)))
+
+
+def _batch_window_s(batch: PipelineBatch | None) -> float:
+    """How long a step waits for other requests; 0: it does not."""
+    if batch is None:
+        return 0.0
+    return DEFAULT_BATCH_S if batch.window_ms is None else batch.window_ms / 1000
 
 
 def _visited(step: Step, visits: int) -> Step:
@@ -207,6 +219,8 @@ def _notes(pipeline: Pipeline) -> Iterator[str]:
     if spec.max_step_revisits is not None and not spec.allow_cycles:
         yield "spec.maxStepRevisits has no effect without spec.allowCycles"
     for number, step in enumerate(spec.steps):
+        if step.batch is not None and step.batch.rolling:
+            yield f"spec.steps[{number}].batch.rolling has no meaning here: each request goes once"
         if step.join_window_ms is not None and (step.inputs_join_type or "inner") != "outer":
             yield (
                 f"spec.steps[{number}].joinWindowMs has no effect without inputsJoinType outer: "

@@ -29,10 +29,12 @@ _EXTERNAL = re.compile(
 
 
 class PipelineBatch(Fields, frozen=True):
-    """Joins the rows of several requests before the step."""
+    """How many requests go to the Model together. Each gets its own answer."""
 
     size: Annotated[int | None, about("how many requests", least=1)] = None
-    window_ms: Annotated[int | None, about("how long to wait for them", least=0)] = None
+    window_ms: Annotated[
+        int | None, about("how long to wait for them; 1000 unless told", least=0)
+    ] = None
     rolling: Annotated[bool, about("each request goes out with those before it")] = False
 
 
@@ -57,7 +59,7 @@ class PipelineStep(Fields, frozen=True):
     triggers_join_type: Annotated[JoinType | None, about(f"{_JOINS}; inner unless told")] = None
     batch: Annotated[
         PipelineBatch | None,
-        about("several requests as one; here models put requests together themselves", inert=True),
+        about("waits for several requests, so that the Model gets them as one batch"),
     ] = None
 
 

@@ -379,7 +379,7 @@ def test_one_graph_that_the_loop_fails_on_does_not_end_it(caplog: pytest.LogCapt
         expose(desire, *more)
 
     async def turn() -> None:
-        world.machine.expose_graph = explode  # type: ignore[method-assign]
+        world.machine.expose_graph = explode  # type: ignore[method-assign, assignment]
         world.store.create(
             ObjectRef(*GRAPHS, "default", "good"),
             {"apiVersion": "salver.dev/v1", "kind": "Graph", "metadata": {}, "spec": {}},
@@ -428,7 +428,7 @@ def test_a_flow_that_cannot_be_made_is_told_and_the_old_one_goes_on() -> None:
     def refuse(*_: object) -> None:
         raise InvalidInput("step r: there is no algorithm 'x'")
 
-    world.machine.expose_graph = refuse  # type: ignore[method-assign]
+    world.machine.expose_graph = refuse  # type: ignore[method-assign, assignment]
     world.apply("g", units={"a": "a.pkl"}, percent=10.0)
     latest = condition(world.status("g"), "LatestDeploymentReady")
     assert latest == ("False", "InvalidGraph", "step r: there is no algorithm 'x'")

@@ -512,3 +512,27 @@ def test_whole_messages_have_their_tensors_renamed_by_the_edge() -> None:
     graph = bench.graph([service("a"), service("b", edge)], [Edge("b")])
     bench.ask(graph, v2_request(x=[1]), Codec.V2_JSON)
     assert [each["name"] for each in last.asked[0]["inputs"]] == ["x", "q"]
+
+
+def test_a_step_with_a_batch_waits_for_others_or_for_its_window() -> None:
+    bench = Bench()
+    model = bench.add("a", plus(1))
+    graph = bench.graph([service("a", batch_size=2, batch_window_s=3.0)], [Edge("a")])
+    calls = [AskedCall(b'{"instances": [%d]}' % number) for number in range(4)]
+    graph.submit(calls[0])
+    bench.loop.run_until(1.0)
+    assert not model.calls
+    graph.submit(calls[1])
+    assert len(model.calls) == 2
+    graph.submit(calls[2])
+    graph.submit(calls[3])
+    assert len(model.calls) == 4
+    bench.loop.run_until(2.0)
+    last = AskedCall(b'{"instances": [9]}')
+    graph.submit(last)
+    # The window of the first batch is over and means nothing to this one.
+    bench.loop.run_until(4.9)
+    assert len(model.calls) == 4
+    bench.loop.run_until(5.0)
+    assert last.json == {"predictions": [10]}
+    assert [call.json["predictions"] for call in calls] == [[1], [2], [3], [4]]

@@ -91,7 +91,7 @@ class GraphRoutes:
     async def facts(self, request: Request) -> Response:
         """The texts of the page's pictures, as of the last seconds."""
         graph, now_s = self._found(request), self._clock()
-        shown = []
+        shown: list[dict[str, Any]] = []
         for each in graph.variants:
             if each.sample is None:
                 shown.append({"boxes": {}, "arrows": {}})
