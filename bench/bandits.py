@@ -40,7 +40,8 @@ from tests.bandit_worlds import (
 from tests.router_child import Told, run_and_kill
 from tests.routers import Gateway, Time, choosing, learned
 
-from salver.bandits.policies import CONTEXTUAL, PARAMETERS, make_policy
+from salver.bandits.policies import make_policy
+from salver.spec.learning import CONTEXTUAL, PARAMETERS
 from salver.engine.learning import Reward
 from salver.engine.learning_values import Outcome
 

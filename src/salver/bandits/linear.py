@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 REFACTOR_EVERY = 256
-MOST_DIMENSIONS = 512
 
 
 class LinearArm(msgspec.Struct, frozen=True):

@@ -25,7 +25,6 @@ from salver.backends.local.bring_up import BringUp
 from salver.backends.local.catalog import LocalCatalog, options_of
 from salver.backends.local.declared_pool import DeclaredPool
 from salver.backends.local.elsewhere import Elsewhere
-from salver.backends.local.graph_wiring import GraphWiring
 from salver.backends.local.machine import LocalMachine
 from salver.backends.local.model_keeper import ModelKeeper
 from salver.backends.local.own_workers import OwnWorkers
@@ -33,14 +32,12 @@ from salver.backends.local.wiring import Wiring
 from salver.backends.processes.storage_programs import StoragePrograms
 from salver.backends.sinks.ports import SinkPool
 from salver.backends.state.sqlite import SqliteResourceStore
-from salver.bootstrap.graphs import GraphParts, answers_here, graph_address, misfits
+from salver.bootstrap.graphs_when_needed import Around, Graphs
 from salver.bootstrap.pod_logs import AllPods, PodLogs
 from salver.control.admission import SpecAdmission, apply_object
 from salver.control.cache_reconciler import CacheReconciler
 from salver.control.compiling import ObjectCompiler
 from salver.control.events import EventRecorder
-from salver.control.graph_compiling import GraphCompiler
-from salver.control.graph_reconciler import GraphReconciler
 from salver.control.pods import PodMirror
 from salver.control.pool_reconciler import PoolReconciler
 from salver.control.reconciler import Reconciler
@@ -108,8 +105,7 @@ class ControlPlane:
         self._sinks = SinkPool(registry)
         self._tasks: list[asyncio.Task[None]] = []
         self._reconciler: Reconciler | None = None
-        self._graph_reconciler: GraphReconciler | None = None
-        self._graphs = GraphParts(directory, settings, registry, is_kept=is_kept)
+        self._graphs = Graphs(self.store, directory, settings, registry, is_kept=is_kept)
         self._pool_reconciler: PoolReconciler | None = None
         self._cache_reconciler: CacheReconciler | None = None
         self._machine: LocalMachine | None = None
@@ -169,7 +165,7 @@ class ControlPlane:
             bring_up,
             self._directory,
             wiring,
-            GraphWiring(self._graphs.tools(logged=self._logged_graph, shadowed=self._shadowed)),
+            self._graphs.wiring,
             url_of=url_of,
             on_change=self._touch,
             pods=AllPods(PodMirror(self.store, _now_text), self._catalog),
@@ -186,19 +182,16 @@ class ControlPlane:
             on_event=events.record,
             pooled_problem=self._pooled_problem,
         )
-        address_of = graph_address(base_url)
-        self._graph_reconciler = GraphReconciler(
-            self.store,
-            self._machine,
-            GraphCompiler(self.store),
-            now=_now_text,
-            address_of=address_of,
-            on_event=events.record,
-            answers=answers_here(self._directory),
-            mismatch=misfits(self._machine.model_of, self._directory),
+        self._graphs.start(
+            Around(
+                self._machine,
+                base_url,
+                _now_text,
+                events.record,
+                logged=self._logged_graph,
+                shadowed=self._shadowed,
+            )
         )
-        self._graphs.board.attach(self._graph_reconciler, address_of)
-        self._graphs.start()
         self._pool_reconciler = PoolReconciler(
             self.store,
             DeclaredPool(self._catalog, self._directory, bring_up, domain=settings.domain),
@@ -215,7 +208,6 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._reconciler.run()),
-            loop.create_task(self._graph_reconciler.run()),
             loop.create_task(self._pool_reconciler.run()),
             loop.create_task(self._machine.run()),
             loop.create_task(events.run()),
@@ -267,8 +259,7 @@ class ControlPlane:
     def _touch(self, namespace: str, name: str) -> None:
         if self._reconciler is not None:
             self._reconciler.touch(namespace, name)
-        if self._graph_reconciler is not None:
-            self._graph_reconciler.touch_service(namespace, name)
+        self._graphs.touch_service(namespace, name)
 
     def _logged(
         self, model: ServedModel, policy: LogPolicy, desire: ServiceDesire, component: Component
@@ -312,8 +303,7 @@ class ControlPlane:
             task.cancel()
         if self._reconciler is not None:
             self._reconciler.close()
-        if self._graph_reconciler is not None:
-            self._graph_reconciler.close()
+        self._graphs.stop()
         if self._pool_reconciler is not None:
             self._pool_reconciler.close()
         if self._cache_reconciler is not None:

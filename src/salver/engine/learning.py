@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from salver.bandits.policies import context_of, make_policy, problems_of
+from salver.bandits.policies import context_of, make_policy
 from salver.engine.flow_ports import Chooser
 from salver.engine.learned_router import Clock, LearnedRouter
 from salver.engine.learning_ports import (
@@ -36,7 +36,6 @@ __all__ = [
     "Reward",
     "RouterLog",
     "RouterName",
-    "problems_of",
 ]
 
 logger = logging.getLogger("salver.routers")
@@ -71,7 +70,7 @@ class LearnedRouters:
     def chooser(self, namespace: str, graph: str, step: str, action: Learned) -> Chooser:
         """Who chooses for the step: a new router, or one that goes on with what it has learned.
 
-        Raises `InvalidInput` for an action that is wrong (`problems_of` says so beforehand),
+        Raises `InvalidInput` for an action that is wrong (`spec/learning.py` says so beforehand),
         `Unavailable` or `StartupError` if its log cannot be read.
         """
         name = RouterName(namespace, graph, step)

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from salver.bandits.linear import MOST_DIMENSIONS
 from salver.bandits.policies import ContextSpec
 from salver.bandits.policy import Context
 from salver.errors import InvalidInput

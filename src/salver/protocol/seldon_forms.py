@@ -11,8 +11,6 @@ Runs in the gateway, off the usual path, and imports no NumPy.
 from __future__ import annotations
 
 import base64
-from email.parser import BytesParser
-from email.policy import HTTP
 from urllib.parse import parse_qs
 
 import msgspec
@@ -53,6 +51,10 @@ def _field(encoded: bytes) -> bytes:
 
 def _multipart(content_type: bytes, body: Body) -> bytes:
     head = b"Content-Type: " + content_type.replace(b"\r", b"").replace(b"\n", b"") + b"\r\n\r\n"
+    # Rarely asked for, and slow to import.
+    from email.parser import BytesParser
+    from email.policy import HTTP
+
     message = BytesParser(policy=HTTP).parsebytes(head + bytes(body))
     members: dict[str, object] = {}
     for part in message.iter_parts():

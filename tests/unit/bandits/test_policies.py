@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tests.bandit_worlds import linear
 
 from salver.bandits.linear import REFACTOR_EVERY, LinearState
-from salver.bandits.policies import CONTEXTUAL, PARAMETERS, context_of, make_policy, problems_of
+from salver.bandits.policies import MAKERS, context_of, make_policy
 from salver.bandits.policy import Choice, Context, Policy, drawn
 from salver.errors import InvalidInput
+from salver.spec.learning import CONTEXTUAL, PARAMETERS, problems_of
 
 ARMS = ("a", "b", "c")
 PLAIN = [name for name in PARAMETERS if name not in CONTEXTUAL]
@@ -44,7 +45,8 @@ SOME = [(0, 1.0), (1, 0.0), (2, 1.0), (0, 0.0), (1, 0.5), (0, 1.0)]
 
 def test_no_numpy_is_imported_without_a_context() -> None:
     program = (
-        "import sys; from salver.bandits.policies import make_policy, PARAMETERS, CONTEXTUAL\n"
+        "import sys; from salver.bandits.policies import make_policy\n"
+        "from salver.spec.learning import CONTEXTUAL, PARAMETERS\n"
         "import salver.bandits.evaluation, salver.bandits.regret\n"
         "for name in set(PARAMETERS) - CONTEXTUAL:\n"
         "    p = make_policy(name, ('a', 'b')); s = p.update(p.empty(), 0, 1.0); p.shares(s)\n"

@@ -11,12 +11,12 @@ import asyncio
 import logging
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from salver.backends.local.bring_up import BringUp, Running
-from salver.backends.local.graph_wiring import GraphWiring
 from salver.backends.local.scaled import scaled
 from salver.backends.local.wiring import Wiring
 from salver.backends.processes.service import ProcessService
@@ -27,13 +27,16 @@ from salver.control.ports import UNSEEN, Observation, Phase, Report, RevisionOrd
 from salver.control.scaler import SAMPLE_S, Autoscaler
 from salver.engine.chain import TransformedService
 from salver.engine.directory import ModelDirectory, ServiceEntry
-from salver.engine.executor import GraphModel
 from salver.engine.payload_log import LoggedModel
 from salver.engine.ports import ServedModel
 from salver.engine.queue import Clock
 from salver.errors import SalverError
-from salver.graphs.flow import GraphDesire
 from salver.graphs.plan import Component, ServiceDesire, TrafficPlan
+
+if TYPE_CHECKING:
+    from salver.backends.local.graph_wiring import GraphWiring
+    from salver.engine.executor import GraphModel
+    from salver.graphs.flow import GraphDesire
 
 logger = logging.getLogger("salver.machine")
 
@@ -47,7 +50,7 @@ _LAST_STEPS_LOOK_S = 0.02
 
 RevisionKey = tuple[str, str]
 ServiceKey = tuple[str, str]
-_Former = list[weakref.ref[TransformedService] | weakref.ref[GraphModel]]
+_Former = list["weakref.ref[TransformedService] | weakref.ref[GraphModel]"]
 
 
 def _chain_of(entry: ServedModel) -> TransformedService | None:
@@ -99,7 +102,7 @@ class LocalMachine:
         bring_up: BringUp,
         directory: ModelDirectory,
         wiring: Wiring,
-        graph_wiring: GraphWiring,
+        make_graph_wiring: Callable[[], GraphWiring],
         *,
         url_of: Callable[[str, str], str],
         on_change: Callable[[str, str], None],
@@ -109,7 +112,7 @@ class LocalMachine:
         self._bring_up = bring_up
         self._directory = directory
         self._wiring = wiring
-        self._graph_wiring = graph_wiring
+        self._make_graph_wiring = make_graph_wiring
         self._url_of = url_of
         self._on_change = on_change
         self._pods = pods
@@ -203,6 +206,11 @@ class LocalMachine:
             return
         self._note_former(namespace, name)
         self._directory.withdraw(namespace, name)
+
+    @cached_property
+    def _graph_wiring(self) -> GraphWiring:
+        """Made for the first graph: most servers have none."""
+        return self._make_graph_wiring()
 
     def expose_graph(self, desire: GraphDesire, units: Mapping[str, str], address: str) -> None:
         namespace = desire.namespace
