@@ -41,9 +41,9 @@ from tests.router_child import Told, run_and_kill
 from tests.routers import Gateway, Time, choosing, learned
 
 from salver.bandits.policies import make_policy
-from salver.spec.learning import CONTEXTUAL, PARAMETERS
 from salver.engine.learning import Reward
 from salver.engine.learning_values import Outcome
+from salver.spec.learning import CONTEXTUAL, PARAMETERS
 
 ALLOWED = 1.05
 Maker = Callable[[int], Player]

@@ -33,6 +33,7 @@ from salver.bandits.policy import (
     with_floor,
 )
 from salver.errors import InvalidInput
+from salver.spec.learning import MOST_DIMENSIONS
 
 if TYPE_CHECKING:
     import numpy as np

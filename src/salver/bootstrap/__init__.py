@@ -31,6 +31,7 @@ from salver.telemetry.registry import Registry
 
 if TYPE_CHECKING:
     from salver.bootstrap.control_plane import ControlPlane
+    from salver.telemetry.otlp import SpanSink
 
 logger = logging.getLogger("salver.server")
 
@@ -151,12 +152,14 @@ class _Server:
         """Until a signal comes; returns the exit code."""
         # Imported while the fork servers import their frameworks, which takes longer.
         from salver.bootstrap.control_plane import ControlPlane
+        from salver.bootstrap.listeners import span_sink
 
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, _stop_or_exit, stop)
         self._catalog.start_checks()
+        spans = span_sink(self._settings)
         control = ControlPlane(
             self._catalog,
             self._directory,
@@ -164,20 +167,26 @@ class _Server:
             self._registry,
             environments=self._environments,
             is_kept=self._is_kept,
+            spans=spans,
         )
         try:
-            await self._run(control, announce, stop)
+            await self._run(control, announce, stop, spans)
         finally:
             await control.close()
             await self._environments.close()
         return 0
 
-    async def _run(self, control: ControlPlane, announce: Announce, stop: asyncio.Event) -> None:
-        from salver.bootstrap.listeners import span_sink, start_grpc, start_http
+    async def _run(
+        self,
+        control: ControlPlane,
+        announce: Announce,
+        stop: asyncio.Event,
+        spans: SpanSink | None,
+    ) -> None:
+        from salver.bootstrap.listeners import start_grpc, start_http
 
         catalog, settings = self._catalog, self._settings
         loop = asyncio.get_running_loop()
-        spans = span_sink(settings)
         http = await start_http(
             catalog,
             self._directory,
@@ -187,7 +196,7 @@ class _Server:
             control.routes(),
             control.services,
         )
-        grpc = await start_grpc(self._directory, settings, self._registry)
+        grpc = await start_grpc(self._directory, settings, self._registry, spans)
         control.start(base_url(settings, http.port))
         _spare_collections()
         for ref, outcome in await control.apply(self._manifests):

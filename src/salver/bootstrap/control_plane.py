@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
@@ -64,6 +64,9 @@ from salver.storage.store import ArtifactStore
 from salver.telemetry.registry import Registry
 from salver.telemetry.shadow import ShadowMetrics
 
+if TYPE_CHECKING:
+    from salver.telemetry.otlp import SpanSink
+
 _STATE_FILE = "state.db"
 _SINK_FLUSH_S = 5.0
 _COLLECT_S = 60.0
@@ -87,8 +90,10 @@ class ControlPlane:
         *,
         environments: PythonEnvironments,
         is_kept: bool,
+        spans: SpanSink | None = None,
     ) -> None:
-        """Opens the state: the state directory's if it `is_kept`, else one in memory.
+        """Opens the state: the state directory's if it `is_kept`, else one in memory. `spans`
+        takes those of graphs' steps.
 
         Raises `StartupError`.
         """
@@ -105,7 +110,9 @@ class ControlPlane:
         self._sinks = SinkPool(registry)
         self._tasks: list[asyncio.Task[None]] = []
         self._reconciler: Reconciler | None = None
-        self._graphs = Graphs(self.store, directory, settings, registry, is_kept=is_kept)
+        self._graphs = Graphs(
+            self.store, directory, settings, registry, is_kept=is_kept, spans=spans
+        )
         self._pool_reconciler: PoolReconciler | None = None
         self._cache_reconciler: CacheReconciler | None = None
         self._machine: LocalMachine | None = None

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -38,6 +39,9 @@ from salver.settings import ServeSettings
 from salver.spec.kinds import KSERVE, MLOPS, RESOURCE_TYPES, SELDON
 from salver.telemetry.graphs import FlowMetrics
 from salver.telemetry.registry import Registry
+
+if TYPE_CHECKING:
+    from salver.telemetry.otlp import SpanSink
 
 Metadata = ModelMetadata | None
 PIPELINES = (MLOPS, "pipelines")
@@ -94,9 +98,7 @@ class FlowBoard:
         ref, desire = found
         flows = self._metrics.get((namespace, name), {})
         samples = {
-            variant: Sample(
-                metrics.figures(), int(metrics.requests.value), int(metrics.failed.value)
-            )
+            variant: Sample(metrics.figures(), int(metrics.requests.value), metrics.failed)
             for variant, metrics in flows.items()
         }
         serves = self._loop.serves(ref)
@@ -175,8 +177,10 @@ class GraphParts:
         registry: Registry,
         *,
         is_kept: bool,
+        spans: SpanSink | None = None,
     ) -> None:
-        """`is_kept`: what routers learn outlives the process."""
+        """`is_kept`: what routers learn outlives the process. `spans` takes those of steps."""
+        self._spans = spans
         self._directory = directory
         self._settings = settings
         self.board = FlowBoard(registry)
@@ -255,6 +259,8 @@ class GraphParts:
         if desire.resource == PIPELINES and variant is not desire.shadow:
             # What went over a pipeline's edges may be looked at.
             found.append(self.inspection.observer(desire.namespace, desire.name, variant.flow))
+        if self._spans is not None:
+            found.append(_tracing(desire, variant, self._spans))
         return found
 
     def _choosers(self, desire: GraphDesire, variant: Variant) -> dict[str, Chooser]:
@@ -287,6 +293,13 @@ class GraphParts:
         self.inspection.forget(namespace, name)
         self.routers.forget(namespace, name)
         self._feeds.disconnect(namespace, name)
+
+
+def _tracing(desire: GraphDesire, variant: Variant, spans: SpanSink) -> FlowObserver:
+    from salver.engine.flow_tracing import SpanTools, TracingObserver
+
+    tools = SpanTools(spans.record, random.getrandbits, time.time_ns)
+    return TracingObserver(f"{desire.namespace}/{desire.name}", variant.name, variant.flow, tools)
 
 
 def _new_id() -> str:

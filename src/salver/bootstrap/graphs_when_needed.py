@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from salver.backends.local.machine import LocalMachine
     from salver.bootstrap.graphs import GraphParts
     from salver.control.graph_reconciler import GraphReconciler
+    from salver.telemetry.otlp import SpanSink
 
 RESOURCES = (
     (KSERVE, "inferencegraphs"),
@@ -65,8 +66,10 @@ class Graphs:
         registry: Registry,
         *,
         is_kept: bool,
+        spans: SpanSink | None = None,
     ) -> None:
-        """`is_kept`: what routers learn outlives the process."""
+        """`is_kept`: what routers learn outlives the process. `spans` takes those of steps."""
+        self._spans = spans
         self._store = store
         self._directory = directory
         self._settings = settings
@@ -90,7 +93,11 @@ class Graphs:
             from salver.bootstrap.graphs import GraphParts
 
             self._parts = GraphParts(
-                self._directory, self._settings, self._registry, is_kept=self._is_kept
+                self._directory,
+                self._settings,
+                self._registry,
+                is_kept=self._is_kept,
+                spans=self._spans,
             )
             self._parts.start()
         return self._parts

@@ -15,7 +15,7 @@ from salver import __version__
 from salver.backends.local.catalog import LocalCatalog
 from salver.engine.directory import ModelDirectory
 from salver.server.http.listener import HttpListener
-from salver.server.http.observe import RequestObserver
+from salver.server.observe import RequestObserver
 from salver.server.rest.services import ListServices
 from salver.settings import ServeSettings
 from salver.telemetry import logs
@@ -91,7 +91,12 @@ def _observer(settings: ServeSettings, spans: SpanSink | None) -> RequestObserve
     )
 
 
-async def start_grpc(directory: ModelDirectory, settings: ServeSettings, registry: Registry) -> Any:
+async def start_grpc(
+    directory: ModelDirectory,
+    settings: ServeSettings,
+    registry: Registry,
+    spans: SpanSink | None,
+) -> Any:
     if settings.grpc_port < 0:
         return None
     from salver.server.grpc.listener import serve_grpc
@@ -104,4 +109,6 @@ async def start_grpc(directory: ModelDirectory, settings: ServeSettings, registr
             reason=reason,
         ).value += 1
 
-    return await serve_grpc(directory, settings, on_refused=on_refused)
+    return await serve_grpc(
+        directory, settings, on_refused=on_refused, observer=_observer(settings, spans)
+    )

@@ -40,6 +40,16 @@ examples:
 
 _MANAGER = "salver"
 _NOT_FOUND = 404
+_COME_UP = {
+    "InferenceService",
+    "InferenceGraph",
+    "SeldonDeployment",
+    "Model",
+    "Pipeline",
+    "Experiment",
+    "Graph",
+}
+"""Kinds whose status says `Ready`, so that `--wait` waits for them."""
 
 
 class Place(NamedTuple):
@@ -247,7 +257,7 @@ def wait_ready(places: list[Place], deadline_s: float, session: Session) -> int:
     lines = ProgressLines(session.err, style_of(session.err, session.environ))
     failed = 0
     for place in places:
-        if place.type.kind != "InferenceService":
+        if place.type.kind not in _COME_UP:
             continue
         problem = _wait_one(place, deadline_s, lines, session)
         lines.clear()

@@ -13,6 +13,8 @@ from salver.cli.terminal import Style, is_terminal
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_MAY_PASS = ("Stopped", "ServiceNotFound")
+"""Why a graph does not serve, though its manifest may be right: what it asks may come yet."""
 
 
 class ProgressLines:
@@ -74,6 +76,11 @@ def failure_of(obj: Mapping[str, Any]) -> str:
     for each in status.get("conditions") or []:
         if each.get("status") == "False" and each.get("reason") == "RevisionFailed":
             return f"{each['type']}: {each.get('message') or 'no message'}"
+    latest = condition(obj, "LatestDeploymentReady")
+    reason = str(latest.get("reason") or "")
+    is_graph = obj.get("kind") != "InferenceService"
+    if is_graph and latest.get("status") == "False" and reason not in _MAY_PASS:
+        return f"{reason}: {latest.get('message') or 'no message'}"
     return ""
 
 

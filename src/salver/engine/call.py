@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from salver.errors import ErrorKind
+from salver.telemetry.trace import TraceContext
 
 
 class Call:
@@ -72,6 +73,11 @@ class Call:
 
     def add_header(self, name: bytes, value: bytes) -> None:
         """Adds a header to the answer, before it is delivered; lost where there are none."""
+
+    @property
+    def span(self) -> TraceContext | None:
+        """The span of its trace that it is part of; None if no spans of it are recorded."""
+        return None
 
     def header(self, name: bytes) -> bytes:
         """The value of a request header, by its name in lower case; empty if there is none."""

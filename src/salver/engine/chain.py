@@ -25,6 +25,7 @@ from salver.protocol.operations import (
     marked,
     with_headers,
 )
+from salver.telemetry.trace import TraceContext
 
 _CODEC_BITS = 0xFF
 _ACCEPTS_BITS = 0xFF0000
@@ -98,6 +99,10 @@ class SubCall(Call):
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         return self._parent.headers()
+
+    @property
+    def span(self) -> TraceContext | None:
+        return self._parent.span
 
     def answer(self, body: bytes, aux: int, coding: int) -> None:
         """Hands the answer on to the caller, as it is."""

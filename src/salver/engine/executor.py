@@ -27,7 +27,7 @@ from salver.errors import ModelNotFound, ModelNotReady, RequestError
 from salver.graphs.flow import Conditions, Flow, Function, Service, Step, Unit, Weights
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.protocol.gjson import exists
-from salver.protocol.messages import unpacked
+from salver.protocol.messages import as_model, unpacked
 from salver.protocol.operations import Operation, operation_of
 from salver.protocol.wire_codes import Codec
 
@@ -51,9 +51,11 @@ class GraphModel:
         random_number: RandomNumber,
         new_id: Callable[[], str],
         max_body_bytes: int = 64 << 20,
+        answers_as: str = "",
     ) -> None:
         """`new_id` makes ids for requests that bring none; `max_body_bytes` is what a packed body
-        may unpack to where a step looks into it."""
+        may unpack to where a step looks into it. `answers_as`: the model that V2's answers are
+        said to be of; empty: the one that made them."""
         self.name = name
         self.version = version
         self.flow = flow
@@ -69,6 +71,7 @@ class GraphModel:
         self.batches: dict[int, StepBatch] = {}
         self._new_id = new_id
         self._max_body_bytes = max_body_bytes
+        self._answers_as = answers_as
         for node in self.program.nodes:
             action = node.step.action
             if node.step.batch_window_s:
@@ -107,7 +110,7 @@ class GraphModel:
             call.limit(min(call.deadline_s, call.arrived_s + self.flow.timeout_s))
         run = FlowRun(self, call, request, run_id)
         if self.observer is not None:
-            run.observer = self.observer.begin(run_id, request)
+            run.observer = self.observer.begin(run_id, request, call)
         if asked is not None:
             run.asked = asked
             run.wants_binary = asked.is_binary
@@ -142,7 +145,7 @@ class GraphModel:
         if run.asked is not None:
             message = run.asked.only(message)
         if message.codec not in _SELDON:
-            return message
+            return as_model(message, self._answers_as) if self._answers_as else message
         from salver.protocol.seldon_meta import SeldonFacts, finish
 
         nodes = self.program.nodes

@@ -9,6 +9,7 @@ from salver.engine.call import Call
 from salver.engine.flow_ports import Failure
 from salver.engine.flow_program import Node
 from salver.errors import ErrorKind
+from salver.telemetry.trace import TRACEPARENT, TraceContext, header_of, in_span
 
 if TYPE_CHECKING:
     from salver.engine.flow_run import FlowRun
@@ -68,8 +69,18 @@ class FlowCall(Call):
     def add_header(self, name: bytes, value: bytes) -> None:
         self.run.call.add_header(name, value)
 
+    @property
+    def span(self) -> TraceContext | None:
+        """See `Call`: the step's own, below the caller's."""
+        observer = self.run.observer
+        own = observer.span(self.node.number) if observer is not None else None
+        return own or self.run.call.span
+
     def header(self, name: bytes) -> bytes:
+        if name == TRACEPARENT:
+            span = self.span
+            return self.run.call.header(name) if span is None else header_of(span)
         return self.run.call.header(name)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self.run.call.headers()
+        return in_span(self.run.call.headers(), self.span)

@@ -7,7 +7,7 @@ that path get the message, routers that learn the reward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from salver.engine.call import Call
 from salver.engine.chain import SubCall
@@ -45,6 +45,8 @@ class _Feedback:
         self._call = call
         self._parts = read_feedback(codec, bytes(call.body))
         self._waiting = 1
+        self._is_over = False
+        self._timer: Any = None
 
     def begin(self) -> None:
         """Asks everybody on the path, at once."""
@@ -62,6 +64,11 @@ class _Feedback:
             arm = routing.get(_title(self._model.flow, name))
             if arm is not None or parts.facts.puid:
                 chooser.reward(parts.facts.puid, parts.reward, arm=arm, context=context)
+                self._waiting += 1
+                chooser.when_durable(self._on_durable)
+        if self._waiting > 1:
+            left_s = call.deadline_s - self._model.clock()
+            self._timer = self._model.scheduler.call_later(max(0.0, left_s), self._on_deadline)
 
     def _tell(self, node: SeldonNode, branch: int | None) -> None:
         call = self._call
@@ -81,12 +88,30 @@ class _Feedback:
     def _on_told(self, body: bytes, aux: int, coding: int) -> None:
         self._done()
 
+    def _on_durable(self, problem: str) -> None:
+        if problem:
+            self._fail(ErrorKind.UNAVAILABLE, problem)
+        else:
+            self._done()
+
+    def _on_deadline(self) -> None:
+        text = "the reward was not on disk in time: see that the state directory's disk works"
+        self._fail(ErrorKind.DEADLINE_EXCEEDED, text)
+
+    def _fail(self, kind: ErrorKind, message: str) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._call.fail(kind, message)
+
     def _done(self) -> None:
         from salver.protocol.seldon_meta import SeldonFacts, finish
 
         self._waiting -= 1
-        if self._waiting:
+        if self._waiting or self._is_over:
             return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
         codec = self._call.codec & 0xFF
         empty = b"{}" if codec == Codec.SELDON_JSON else b""
         try:

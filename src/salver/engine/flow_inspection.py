@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from salver.engine.call import Call
 from salver.engine.flow_ports import Failure, FlowObserver, Message
 from salver.graphs.flow import Flow
+from salver.telemetry.trace import TraceContext
 
 MOST_MESSAGES = 10
 """Of one edge."""
@@ -90,7 +92,7 @@ class FlowInspection:
         self._number = 0
         self.kept_bytes = 0
 
-    def observer(self, namespace: str, graph: str, flow: Flow) -> FlowObserver:
+    def observer(self, namespace: str, graph: str, flow: Flow) -> GraphInspection:
         """The one who watches this flow; what was seen of the graph's former flow is forgotten."""
         self.forget(namespace, graph)
         found = GraphInspection(self, namespace, graph, flow)
@@ -169,13 +171,17 @@ class GraphInspection:
         steps = [each for pair in zip(self.inputs, self.outputs, strict=True) for each in pair]
         self.topics = (self.request, *steps, self.answer, self.errors)
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver:
         """See `FlowObserver`."""
         run = _Run(self, run_id or self.owner.new_id())
         run.note(self.request, (request,))
         return run
 
-    def on_end(self, answer: Message | None) -> None:
+    def span(self, step: int) -> TraceContext | None:
+        """See `FlowObserver`: it makes none."""
+        return None
+
+    def on_end(self, answer: Message | Failure) -> None:
         """See `FlowObserver`: runs are watched by their own."""
 
     def on_answer(
@@ -214,13 +220,17 @@ class _Run:
         if publish is not ignore_message and len(messages) == 1:
             publish(graph.namespace, graph.graph, topic.step, topic.end, self._run_id, messages[0])
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver:
         """See `FlowObserver`: it has begun already."""
         return self
 
-    def on_end(self, answer: Message | None) -> None:
+    def span(self, step: int) -> TraceContext | None:
+        """See `FlowObserver`: it makes none."""
+        return None
+
+    def on_end(self, answer: Message | Failure) -> None:
         """See `FlowObserver`."""
-        if answer is not None:
+        if isinstance(answer, Message):
             self.note(self._graph.answer, (answer,))
 
     def on_answer(

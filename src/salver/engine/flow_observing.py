@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from salver.engine.call import Call
 from salver.engine.flow_ports import Failure, FlowObserver, Message
 from salver.graphs.flow import (
     ALL_BRANCHES,
@@ -23,6 +24,7 @@ from salver.graphs.flow import (
     Weights,
 )
 from salver.telemetry.graphs import FlowMetrics, StepNames
+from salver.telemetry.trace import TraceContext
 
 
 def step_names(flow: Flow) -> list[StepNames]:
@@ -57,15 +59,19 @@ class CountingObserver:
         self._metrics = metrics
         self._count_answer = metrics.count_answer
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver:
         """See `FlowObserver`."""
         self._metrics.requests.value += 1
         return self
 
-    def on_end(self, answer: Message | None) -> None:
+    def span(self, step: int) -> TraceContext | None:
+        """See `FlowObserver`: it makes none."""
+        return None
+
+    def on_end(self, answer: Message | Failure) -> None:
         """See `FlowObserver`."""
-        if answer is None:
-            self._metrics.failed.value += 1
+        if isinstance(answer, Failure):
+            self._metrics.count_request_failure(answer.kind)
 
     def on_answer(
         self, step: int, given: Sequence[Message], answer: Message | None, seconds: float
@@ -97,12 +103,21 @@ class ObserverFan:
     def __init__(self, observers: Sequence[FlowObserver]) -> None:
         self._observers = tuple(observers)
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver | None:
         """See `FlowObserver`: one of those who are for this run."""
-        begun = tuple(each.begin(run_id, request) for each in self._observers)
-        return self if begun == self._observers else ObserverFan(begun)
+        all_begun = [each.begin(run_id, request, call) for each in self._observers]
+        begun = tuple(each for each in all_begun if each is not None)
+        return self if begun == self._observers else observing(begun)
 
-    def on_end(self, answer: Message | None) -> None:
+    def span(self, step: int) -> TraceContext | None:
+        """See `FlowObserver`: the first one's who has one."""
+        for each in self._observers:
+            found = each.span(step)
+            if found is not None:
+                return found
+        return None
+
+    def on_end(self, answer: Message | Failure) -> None:
         """See `FlowObserver`."""
         for each in self._observers:
             each.on_end(answer)

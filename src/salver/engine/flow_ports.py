@@ -15,6 +15,7 @@ from salver.engine.call import Call
 from salver.engine.ports import ServedModel
 from salver.errors import ErrorKind
 from salver.protocol.messages import Message as Message
+from salver.telemetry.trace import TraceContext
 
 
 class Failure(msgspec.Struct):
@@ -67,11 +68,16 @@ class FlowObserver(Protocol):
     `step` is the step's index in its flow.
     """
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
-        """A request comes in. Gives who sees what happens to it: itself, or one for this run."""
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver | None:
+        """A request comes in. Gives who sees what happens to it: itself, one for this run, or
+        nobody."""
 
-    def on_end(self, answer: Message | None) -> None:
-        """The caller has the graph's answer; None if the request has failed."""
+    def span(self, step: int) -> TraceContext | None:
+        """The span of the step that is being asked, for what it asks in turn; None if there is
+        none of its own."""
+
+    def on_end(self, answer: Message | Failure) -> None:
+        """The caller has the graph's answer, or why there is none."""
 
     def on_answer(
         self, step: int, given: Sequence[Message], answer: Message | None, seconds: float

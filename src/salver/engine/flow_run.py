@@ -463,7 +463,7 @@ class FlowRun:
     def _end(self, failure: Failure) -> None:
         if self.is_over:
             return
-        self._stop(None)
+        self._stop(failure)
         call = self.call
         if failure.status:
             call.reject(failure.status, failure.body, failure.kind, failure.message)
@@ -476,9 +476,10 @@ class FlowRun:
         self._state[-1] = _DONE
         call = self.call
         if message.status >= 300:
-            self._stop(None)
             text = bytes(message.body).decode(errors="replace")
-            call.reject(message.status, bytes(message.body), ErrorKind.MODEL_FAILED, text)
+            kind = ErrorKind.MODEL_FAILED
+            self._stop(Failure(kind, text, message.status, bytes(message.body)))
+            call.reject(message.status, bytes(message.body), kind, text)
             return
         if message.is_request:
             message = as_response(message)
@@ -488,7 +489,7 @@ class FlowRun:
         body = message.body
         call.deliver(body if isinstance(body, bytes) else bytes(body), message.aux)
 
-    def _stop(self, answer: Message | None) -> None:
+    def _stop(self, answer: Message | Failure) -> None:
         """The caller has its answer: what was on its way to it need not arrive."""
         self.is_over = True
         if self.observer is not None:

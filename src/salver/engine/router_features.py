@@ -20,6 +20,7 @@ from salver.bandits.policy import Context
 from salver.errors import InvalidInput
 from salver.protocol.messages import Message, Tensor, json_view, tensors_of
 from salver.protocol.wire_codes import Codec
+from salver.spec.learning import MOST_DIMENSIONS
 
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 _FORMATS = {

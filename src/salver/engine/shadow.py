@@ -20,6 +20,7 @@ from salver.engine.queue import Clock, Scheduler
 from salver.errors import ErrorKind
 from salver.inference.metadata import ModelMetadata
 from salver.telemetry.shadow import ShadowMetrics
+from salver.telemetry.trace import TraceContext
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,10 @@ class ObservedCall(Call):
     def add_header(self, name: bytes, value: bytes) -> None:
         self._parent.add_header(name, value)
 
+    @property
+    def span(self) -> TraceContext | None:
+        return self._parent.span
+
     def header(self, name: bytes) -> bytes:
         return self._parent.header(name)
 
@@ -126,7 +131,7 @@ class ObservedCall(Call):
 class ShadowCall(Call):
     """The copy for the shadow; nobody waits for it, so it ends by its answer or its deadline."""
 
-    __slots__ = ("_clock", "_headers", "_is_counted", "_pair")
+    __slots__ = ("_clock", "_headers", "_is_counted", "_pair", "_span")
 
     def __init__(self, parent: Call, pair: _Pair, clock: Clock) -> None:
         # No content coding is asked for: the answer is compared, not sent.
@@ -140,6 +145,7 @@ class ShadowCall(Call):
         self._pair = pair
         self._clock = clock
         self._headers = parent.headers()
+        self._span = parent.span
         self._is_counted = False
 
     def deliver(self, body: bytes, aux: int) -> None:
@@ -153,6 +159,11 @@ class ShadowCall(Call):
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
         return self._headers
+
+    @property
+    def span(self) -> TraceContext | None:
+        """The caller's: what the shadow does is part of its trace."""
+        return self._span
 
     def _end(self, outcome: Outcome) -> None:
         if not self._is_counted:

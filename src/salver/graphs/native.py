@@ -37,7 +37,7 @@ from salver.graphs.flow import (
 from salver.graphs.plan import ComponentPlan, ModelRunner, ScalingPolicy, StickyPolicy
 from salver.spec import graph as spec_graph
 from salver.spec.graph import Choose, Graph, GraphStep, Source, branch_number, outputs_of
-from salver.spec.graph_native_checks import is_numbered
+from salver.spec.graph_native_checks import is_numbered, written
 from salver.spec.graph_native_order import needs_of
 from salver.spec.kinds import SALVER
 
@@ -228,12 +228,8 @@ def _choice(choose: Choose) -> Choice:
         return Conditions(choose.conditions)
     learned = choose.learned
     assert learned is not None
-    parameters = sorted((name, _text(value)) for name, value in learned.parameters.items())
+    parameters = sorted((name, written(value)) for name, value in learned.parameters.items())
     return Learned(learned.algorithm, choose.branches, tuple(parameters))
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def _model_plan(step: GraphStep) -> ComponentPlan:

@@ -15,6 +15,7 @@ from salver.spec.seldon import (
     UnitMethod,
     UnitType,
 )
+from salver.spec.seldon_node_checks import WRAPPER_PARAMETERS
 
 _LEARNING_IMAGES = {
     "mab_epsilon_greedy": "epsilon_greedy",
@@ -24,8 +25,6 @@ _LEARNING_IMAGES = {
 """Seldon's images of routers that learn, and the algorithm of Salver's own in place of each."""
 _OF_IMAGES = ("epsilon",)
 """Those of the images' parameters that say how to learn."""
-_OF_WRAPPERS = ("n_branches", "verbose", "history", "branch_names", "best_branch", "seed")
-"""Parameters of Seldon's routers that say nothing of how to learn."""
 
 
 class Roles(msgspec.Struct, frozen=True):
@@ -100,6 +99,6 @@ def _learned(node: PredictiveUnit, algorithm: str, *, of_image: bool = False) ->
     parameters = tuple(
         (each.name, each.value)
         for each in node.parameters
-        if (each.name in _OF_IMAGES if of_image else each.name not in _OF_WRAPPERS)
+        if (each.name in _OF_IMAGES if of_image else each.name not in WRAPPER_PARAMETERS)
     )
     return Learned(algorithm, tuple(each.name for each in node.children), parameters)

@@ -7,6 +7,7 @@ is not imported. A request that cannot be read raises `InvalidInput`, an answer 
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -91,6 +92,8 @@ class _JsonResponseHead(msgspec.Struct, omit_defaults=True):
     id: str | None = None
 
 
+_MODEL_NAME = re.compile(rb'\s*\{(\s*"model_name"\s*:\s*"(?:[^"\\]|\\.)*")?')
+"""The beginning of a V2 answer: who gave it comes first, if it is there."""
 _decode_response = msgspec.json.Decoder(_JsonHead).decode
 _decode_request = msgspec.json.Decoder(_JsonRequestHead).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -140,6 +143,26 @@ def as_response(message: Message) -> Message:
         fields = {_V1_RESPONSE_OF.get(key, key): value for key, value in _fields(message).items()}
         return Message(int(Codec.V1_JSON), 0, _encode(fields), is_request=False)
     return msgspec.structs.replace(message, is_request=False, parts=None)
+
+
+def as_model(message: Message, name: str) -> Message:
+    """The answer as that of another model: V2 says in each answer who gave it."""
+    if message.codec == Codec.V2_JSON and not message.coding:
+        body = bytes(message.body)
+        found = _MODEL_NAME.match(body)
+        if found is None:
+            return message
+        comma = b"" if found[1] is not None or body[found.end() :].lstrip()[:1] == b"}" else b","
+        start = b'{"model_name":%b%b' % (_encode(name), comma)
+        aux = message.aux + len(start) - found.end() if message.aux > 0 else message.aux
+        return Message(message.codec, aux, start + body[found.end() :], is_request=False)
+    if message.codec == Codec.V2_GRPC:
+        view = memoryview(message.body)
+        own = next(wire_fields.places(view), (0, 0, 0))
+        rest = view[own[2] :] if own[0] == _MODEL else view
+        body = b"".join((wire_fields.text_field(_MODEL, name.encode()), rest))
+        return Message(message.codec, 0, body, is_request=False)
+    return message
 
 
 def json_view(message: Message) -> bytes:
@@ -367,7 +390,7 @@ def _read_json_id(message: Message) -> str | None:
 
 # V2 over gRPC: ModelInferRequest and ModelInferResponse, by their field numbers.
 
-_ID, _TENSOR = 3, 5
+_MODEL, _ID, _TENSOR = 1, 3, 5
 _RAW_OUT, _RAW_IN = 6, 7
 
 

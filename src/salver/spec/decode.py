@@ -30,14 +30,16 @@ class Decoder:
     """Reads one object. `plain` has the unquoted scalars of its text, if it has one, in which
     the object is at `base`.
 
-    After `read`: `problems`; `inert`, the fields that have no effect here; and `corrections`,
-    values that were written otherwise than they are meant (`version: 1.10`).
+    After `read`: `problems`; `inert`, the fields that have no effect here; `corrections`, values
+    that were written otherwise than they are meant (`version: 1.10`); and `meant`, the fields that
+    unknown ones were probably meant to be.
     """
 
     def __init__(self, plain: Mapping[Path, str] | None = None, base: Path = ()) -> None:
         self.problems: list[Finding] = []
         self.inert: list[Finding] = []
         self.corrections: list[tuple[Path, Any]] = []
+        self.meant: list[Path] = []
         self._plain = plain or {}
         self._base = base
         self._unknown_fields = 0
@@ -87,9 +89,13 @@ class Decoder:
         if self._unknown_fields > _MOST_ADVISED:
             self.problems.append(((*path, name), "unknown field"))
             return ""
-        advice = self._belongs(name, fields, entries) or did_you_mean(name, fields)
-        self.problems.append(((*path, name), f"unknown field{advice}"))
-        return nearest(name, fields)
+        meant = nearest(name, fields)
+        is_slip = meant and meant.lower().rstrip("s") == name.lower().rstrip("s")
+        advice = "" if is_slip else self._belongs(name, fields, entries)
+        self.problems.append(((*path, name), f"unknown field{advice or did_you_mean(name, fields)}"))
+        if meant:
+            self.meant.append((*path, meant))
+        return meant
 
     def _belongs(self, name: str, fields: Mapping[str, Field], entries: Mapping[str, Any]) -> str:
         """The advice for a field that is known one level below, somewhere above, or deeper."""
@@ -178,7 +184,7 @@ class Decoder:
             if text != raw:
                 self.corrections.append((path, text))
             return text
-        choices = ", ".join(each or "''" for each in shape.choices)
+        choices = ", ".join(each for each in shape.choices if each)
         advice = did_you_mean(text, shape.choices) if text else ""
         self.problems.append((path, f"expected one of {choices}; found {_found(raw)}{advice}"))
         return shape.choices[0]

@@ -19,8 +19,8 @@ def fault(path: str) -> str:
     if found := _TEMPLATE.fullmatch(path.strip()):
         query = f"#({''.join(found.groups())})"
         return (
-            f"is an expression of a template, {quoted(path)}, which KServe's router does not read: "
-            f"write '[@this].{query}'"
+            f"is an expression of a template, {quoted(path)}, which KServe's router cannot read "
+            f"either: conditions are GJSON paths, write '[@this].{query}'"
         )
     try:
         parts = parse(path)

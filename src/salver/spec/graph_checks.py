@@ -21,11 +21,13 @@ from salver.spec.kserve_graph import (
     InferenceRouter,
     InferenceStep,
 )
+from salver.spec.learning import faults_of
 from salver.spec.problems import Finding, Path, did_you_mean, nearest, quoted
+from salver.spec.steps import MOST_STEPS, count_fault, known_text, served_name_fault, way_text
 
-MAX_STEPS = 1000
 _TARGETS = ("nodeName", "serviceName", "serviceUrl")
 _DATA = ("$request", "$response")
+_MOST_SLIPS = 20
 _Nodes = Mapping[str, InferenceRouter]
 
 
@@ -33,11 +35,16 @@ def check_inference_graph(graph: InferenceGraph) -> Iterator[Finding]:
     """All contradictions of a graph."""
     nodes = graph.spec.nodes
     path: Path = ("spec", "nodes")
+    if message := count_fault(len(nodes), "nodes"):
+        yield path, message
+        return
     if ROOT not in nodes:
         near = nearest(ROOT, nodes)
         advice = f": is it {quoted(near)}?" if near else ""
         yield path, f"has no node 'root', at which requests begin{advice}"
     for name, node in nodes.items():
+        if not name.strip() or not name.isprintable():
+            yield (*path, name), f"cannot be a node's name: {quoted(name)}; write e.g. 'scoring'"
         yield from _check_node(node, nodes, (*path, name))
         for index, step in enumerate(node.steps):
             if step.service_name and step.service_name == graph.metadata.name:
@@ -54,6 +61,9 @@ def check_inference_graph(graph: InferenceGraph) -> Iterator[Finding]:
 def _check_node(node: InferenceRouter, nodes: _Nodes, path: Path) -> Iterator[Finding]:
     if not node.steps:
         yield (*path, "steps"), f"is required: without any, the {node.router_type} asks nobody"
+    if message := count_fault(len(node.steps)):
+        yield (*path, "steps"), message
+        return
     names: dict[str, int] = {}
     for index, step in enumerate(node.steps):
         here = (*path, "steps", index)
@@ -79,8 +89,11 @@ def _check_target(step: InferenceStep, nodes: _Nodes, path: Path) -> Iterator[Fi
     for other in given[1:]:
         yield (*path, other), f"contradicts '{given[0]}'; keep one of the two"
     if step.node_name and step.node_name not in nodes:
-        advice = did_you_mean(step.node_name, nodes) or f"; nodes are {', '.join(nodes)}"
+        advice = did_you_mean(step.node_name, nodes) or f"; nodes are {known_text(list(nodes))}"
         yield (*path, "nodeName"), f"there is no node {quoted(step.node_name)}{advice}"
+    if step.service_name and (message := served_name_fault(step.service_name)):
+        advice = "; write 'serviceUrl' instead" if "://" in step.service_name else ""
+        yield (*path, "serviceName"), message + advice
     if step.service_url and (message := _url_fault(step.service_url)):
         yield (*path, "serviceUrl"), message
 
@@ -93,7 +106,7 @@ def _url_fault(url: str) -> str:
     except ValueError:
         is_address = False
     if not is_address or re.search(r"[\s\x00-\x1f]", url):
-        return f"is no http(s) address: {quoted(url)}"
+        return f"is no http(s) address: {quoted(url)}; write e.g. http://HOST:PORT/PATH"
     return ""
 
 
@@ -148,27 +161,42 @@ def _check_cycles(nodes: _Nodes) -> Iterator[Finding]:
             if step is None:
                 todo.pop()
                 done.add(trail.pop())
-            elif step.node_name in trail:
+            elif step.node_name and step.node_name in trail:
                 loop = [*trail[trail.index(step.node_name) :], step.node_name]
                 here = ("spec", "nodes", trail[-1], "steps", index, "nodeName")
-                yield here, f"leads in a circle: {' -> '.join(loop)}"
+                yield here, f"leads in a circle: {way_text(loop)}; a request would never end"
             elif step.node_name in nodes and step.node_name not in done:
                 trail.append(step.node_name)
                 todo.append(iter(enumerate(nodes[step.node_name].steps)))
 
 
 def _check_reached(nodes: _Nodes) -> Iterator[Finding]:
+    """Nodes that no request comes to; nothing while it is not known where steps lead."""
     if ROOT not in nodes:
         return
     reached, todo = {ROOT}, [ROOT]
+    slips = 0
     while todo:
-        for step in nodes[todo.pop()].steps:
-            if step.node_name in nodes and step.node_name not in reached:
-                reached.add(step.node_name)
-                todo.append(step.node_name)
+        node = nodes[todo.pop()]
+        if not node.steps or any(not _is_aimed(step) for step in node.steps):
+            return
+        for step in node.steps:
+            name = step.node_name
+            if name and name not in nodes:
+                slips += 1
+                if slips > _MOST_SLIPS:
+                    return
+                name = nearest(name, nodes)
+            if name in nodes and name not in reached:
+                reached.add(name)
+                todo.append(name)
     for name in nodes:
         if name not in reached:
             yield ("spec", "nodes", name), "is reached by no step; name it in a step, or remove it"
+
+
+def _is_aimed(step: InferenceStep) -> bool:
+    return bool(step.node_name or step.service_name or step.service_url)
 
 
 def _check_size(nodes: _Nodes) -> Iterator[Finding]:
@@ -184,11 +212,11 @@ def _check_size(nodes: _Nodes) -> Iterator[Finding]:
             continue
         sizes[name] = len(nodes[name].steps) + sum(sizes[each] for each in inner)
         todo.pop()
-    if sizes.get(ROOT, 0) > MAX_STEPS:
+    if sizes.get(ROOT, 0) > MOST_STEPS:
         yield (
             ("spec", "nodes"),
             f"have {sizes[ROOT]} steps, a node counted for each step that names it; at most "
-            f"{MAX_STEPS} are allowed: make a graph of its own of what is repeated",
+            f"{MOST_STEPS} are allowed: make a graph of its own of what is repeated",
         )
 
 
@@ -202,15 +230,24 @@ def _check_annotations(graph: InferenceGraph) -> Iterator[Finding]:
                 yield path, f"there is no node {quoted(name)}{did_you_mean(name, nodes)}"
             elif nodes[name].router_type != "Splitter":
                 kind = nodes[name].router_type
-                yield path, f"node {quoted(name)} is a {kind}; only a Splitter can learn"
+                yield path, f"node {quoted(name)} is of type {kind}; only a Splitter can learn"
             elif isinstance(found := learned_choice(value), str):
                 yield path, found
+            else:
+                arms = _arms(nodes[name])
+                faults = faults_of(found.algorithm, arms, list(found.parameters.items()))
+                for each in faults if arms else ():
+                    yield path, each.message
         elif key == HEADERS:
             for pattern in header_patterns(value):
                 try:
                     re.compile(pattern)
                 except re.error as error:
                     yield path, f"has {quoted(pattern)}, no regular expression: {error}"
+
+
+def _arms(node: InferenceRouter) -> tuple[str, ...]:
+    return tuple(f"steps[{index}]" for index in range(len(node.steps)))
 
 
 def header_patterns(value: str) -> tuple[str, ...]:
@@ -220,7 +257,7 @@ def header_patterns(value: str) -> tuple[str, ...]:
 
 def learned_choice(text: str) -> LearnedChoice | str:
     """What the annotation of a router says, or what is wrong with it."""
-    example = '{"algorithm": "thompson", "parameters": {"floor": 0.05}}'
+    example = '{"algorithm": "thompson", "parameters": {"min_share": 0.05}}'
     try:
         found = msgspec.json.decode(text)
     except msgspec.MsgspecError as error:

@@ -6,9 +6,11 @@ other. Pure: a graph in, findings with their paths out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from salver.spec.gjson_faults import fault
 from salver.spec.graph import (
     REQUEST,
     STEP_NAME,
@@ -23,7 +25,10 @@ from salver.spec.graph import (
     source_of,
 )
 from salver.spec.graph_native_order import check_cycle, check_use
+from salver.spec.learning import faults_of
+from salver.spec.names import plain_letters
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
+from salver.spec.steps import count_fault, known_text, served_name_fault
 
 _ACTIONS = (
     ("model", "model"),
@@ -45,6 +50,7 @@ _NEEDS = (
     ("tensor", "tensor", "decide"),
 )
 """Fields that mean nothing without an action: the name, the attribute, the action."""
+MOST_CHARACTERS = 63
 _PYTHON = re.compile(r".+\.py:[A-Za-z_]\w*")
 
 
@@ -53,6 +59,9 @@ def check_graph(graph: Graph) -> Iterator[Finding]:
     spec = graph.spec
     if not spec.steps:
         yield ("spec", "steps"), "has no steps: name at least one"
+        return
+    if message := count_fault(len(spec.steps)):
+        yield ("spec", "steps"), message
         return
     steps: dict[str, GraphStep] = {}
     for index, step in enumerate(spec.steps):
@@ -72,8 +81,13 @@ def check_graph(graph: Graph) -> Iterator[Finding]:
 def _check_name(step: GraphStep, before: Mapping[str, GraphStep], path: Path) -> Iterator[Finding]:
     if step.name == REQUEST:
         yield path, "'request' is what the graph is asked with: call the step something else"
+    elif len(step.name) > MOST_CHARACTERS:
+        yield path, f"has {len(step.name)} characters; at most {MOST_CHARACTERS} are allowed"
     elif not STEP_NAME.fullmatch(step.name):
-        yield path, f"may have letters, digits, '-' and '_' only, found {quoted(step.name)}"
+        proposal = re.sub(r"[^A-Za-z0-9_]+", "-", plain_letters(step.name)).strip("-_")
+        advice = f"; try {quoted(proposal)}" if proposal else ""
+        message = "may have letters, digits, '-' and '_' only, a letter or digit first"
+        yield path, f"{message}, found {quoted(step.name)}{advice}"
     elif step.name in before:
         first = list(before).index(step.name)
         yield path, f"two steps are named {quoted(step.name)}; the first is steps[{first}]"
@@ -99,6 +113,9 @@ def _check_action(step: GraphStep, graph: str, path: Path) -> Iterator[Finding]:
                 yield (*path, name), f"has a meaning only with '{needed}', not with '{given[0]}'"
     if step.model and step.model == graph:
         yield (*path, "model"), f"{quoted(graph)} is this graph itself: name another model"
+    elif step.model and (message := served_name_fault(step.model)):
+        advice = "; write 'url' instead of 'model'" if "://" in step.model else ""
+        yield (*path, "model"), message + advice
     if step.python and not _PYTHON.fullmatch(step.python):
         yield (*path, "python"), f"must be FILE.py:FUNCTION, found {quoted(step.python)}"
     if step.url and not step.url.startswith(("http://", "https://")):
@@ -119,7 +136,7 @@ def _check_combination(step: GraphStep, path: Path) -> Iterator[Finding]:
         return
     count = max(1, len(step.inputs))
     if len(step.weights) != count:
-        yield (*path, "weights"), f"there are {len(step.weights)} for {count} inputs: one for each"
+        yield (*path, "weights"), f"has {len(step.weights)} for {count} inputs: give one for each"
     yield from _check_weights(step.weights, (*path, "weights"))
     if step.quorum:
         message = "has no meaning with 'combine: weighted': an input left out has its weight"
@@ -149,16 +166,51 @@ def _check_choice(choose: Choose, path: Path) -> Iterator[Finding]:
     if choose.weights:
         if len(choose.weights) != count:
             found = len(choose.weights)
-            yield (*path, "weights"), f"there are {found} for {count} branches: one for each"
+            yield (*path, "weights"), f"has {found} for {count} branches: give one for each"
         yield from _check_weights(choose.weights, (*path, "weights"))
     elif choose.sticky_header:
         yield (*path, "stickyHeader"), "has a meaning only with 'weights'"
-    if choose.conditions and len(choose.conditions) not in (count, count - 1):
-        message = (
-            f"there are {len(choose.conditions)} for {count} branches: one for each, or one less, "
-            "the last branch being for when none holds"
+    if given == ["conditions"]:
+        yield from _check_conditions(choose.conditions, count, (*path, "conditions"))
+    if choose.learned is not None and given == ["learned"]:
+        yield from _check_learned(choose, (*path, "learned"))
+
+
+def _check_conditions(conditions: Sequence[str], count: int, path: Path) -> Iterator[Finding]:
+    if len(conditions) not in (count, count - 1):
+        yield (
+            path,
+            f"has {len(conditions)} for {count} branches: give one for each, or one less, the last "
+            "branch being for when none holds",
         )
-        yield (*path, "conditions"), message
+    for index, condition in enumerate(conditions):
+        if message := fault(condition):
+            yield (*path, index), message
+
+
+def _check_learned(choose: Choose, path: Path) -> Iterator[Finding]:
+    learned = choose.learned
+    assert learned is not None
+    parameters = []
+    for name, value in learned.parameters.items():
+        if isinstance(value, dict | list) or value is None:
+            yield (*path, "parameters", name), "expected a text or a number"
+        else:
+            parameters.append((name, written(value)))
+    arms = tuple(dict.fromkeys(choose.branches))
+    for each in faults_of(learned.algorithm, arms, parameters):
+        if each.about == "parameters":
+            yield (*path, "parameters", each.parameter), each.message
+        elif each.about == "algorithm":
+            yield (*path, "algorithm"), each.message
+        elif len(arms) > 1:
+            # That they are too few, or named alike, has been told.
+            yield (*path[:-1], "branches"), each.message
+
+
+def written(value: object) -> str:
+    """A parameter of an algorithm as a text."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 # What steps have to do with each other.
@@ -226,15 +278,15 @@ def _check_when(
 
 
 def _no_step(name: str, steps: Mapping[str, GraphStep], own: str, *, or_request: bool) -> str:
-    others = [each for each in steps if each != own]
+    others = [each for each in steps if each not in (own, REQUEST)]
     known = [*others, REQUEST] if or_request else others
-    advice = did_you_mean(name, known) or f"; there are {', '.join(known[:20]) or 'no others'}"
+    advice = did_you_mean(name, known) or f"; there are {known_text(known) or 'no others'}"
     return f"there is no step {quoted(name)}{advice}"
 
 
 def _check_join(step: GraphStep, path: Path) -> Iterator[Finding]:
     count = max(1, len(step.inputs))
-    if step.quorum > count:
+    if step.quorum > count and step.combine != "weighted":
         yield (*path, "quorum"), f"is {step.quorum}, more than the {count} inputs there are"
     if step.quorum and step.join not in (None, "inner"):
         yield (*path, "quorum"), f"contradicts 'join: {step.join}'; keep one of the two"
@@ -248,7 +300,7 @@ def _check_output(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[F
     for index, name in enumerate(spec.output):
         path: Path = ("spec", "output", index)
         if name not in steps:
-            advice = did_you_mean(name, steps) or f"; there are {', '.join(list(steps)[:20])}"
+            advice = did_you_mean(name, steps) or f"; there are {known_text(list(steps))}"
             yield path, f"there is no step {quoted(name)}{advice}"
         elif name in spec.output[:index]:
             yield path, f"{quoted(name)} is named twice"

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from salver.spec.graph import REQUEST, GraphSpec, GraphStep, outputs_of, sources_of
-from salver.spec.problems import Finding, quoted
+from salver.spec.graph import (
+    REQUEST,
+    STEP_NAME,
+    GraphSpec,
+    GraphStep,
+    outputs_of,
+    sources_of,
+)
+from salver.spec.problems import Finding, nearest, quoted
+from salver.spec.steps import way_text
+
+_MOST_SLIPS = 20
 
 
 def check_cycle(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
@@ -14,8 +24,7 @@ def check_cycle(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Fin
     for index, step in enumerate(spec.steps):
         cycle = _cycle_from(step.name, steps, done)
         if cycle:
-            shown = " -> ".join(cycle)
-            message = f"waits for itself: {shown}; take one of these inputs away"
+            message = f"waits for itself: {way_text(cycle)}; take one of these inputs away"
             yield ("spec", "steps", index, "inputs"), message
             return
 
@@ -45,16 +54,23 @@ def needs_of(step: GraphStep) -> list[str]:
 
 
 def check_use(spec: GraphSpec, steps: Mapping[str, GraphStep]) -> Iterator[Finding]:
-    """Steps of which nothing gets into the answer."""
+    """Steps of which nothing gets into the answer, a slip in a name left out of account."""
     used: set[str] = set()
     todo = list(outputs_of(spec))
+    slips = 0
     while todo:
         name = todo.pop()
+        if name not in steps:
+            slips += 1
+            name = nearest(name, steps) if slips <= _MOST_SLIPS else ""
         if name in steps and name not in used:
             used.add(name)
             todo += needs_of(steps[name])
+    if slips > _MOST_SLIPS:
+        return
     for index, step in enumerate(spec.steps):
-        if step.name not in used and steps[step.name] is step:
+        is_named = steps[step.name] is step and STEP_NAME.fullmatch(step.name) is not None
+        if step.name not in used and is_named and step.name != REQUEST:
             message = (
                 f"nothing of {quoted(step.name)} gets into the answer: name it in the inputs of "
                 "another step, or in spec.output"

@@ -140,7 +140,7 @@ def numbers_of(algorithm: str, parameters: Sequence[tuple[str, str]]) -> dict[st
 
 def _arm_faults(arms: Sequence[str]) -> list[str]:
     if not 2 <= len(arms) <= MOST_ARMS:
-        return [f"there are {len(arms)} arms to choose from: give 2 to {MOST_ARMS}"]
+        return [f"needs 2 to {MOST_ARMS} arms to choose from, found {len(arms)}"]
     twice = sorted({arm for arm in arms if list(arms).count(arm) > 1})
     return [f"there are two arms {quoted(arm)}: give each a name of its own" for arm in twice]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from salver.spec.problems import quoted
 
@@ -65,5 +66,10 @@ def _characters(allowed: str, name: str, proposal: str) -> str:
     return f"may have {allowed} only, found {quoted(name)}{advice}"
 
 
+def plain_letters(name: str) -> str:
+    """The name with the letters that ASCII has in place of those with accents."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+
+
 def _proposal(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", plain_letters(name).lower()).strip("-")[:63].strip("-")

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from salver.spec.problems import Finding, Path, quoted
 from salver.spec.seldon_v2_pipeline import (
+    EXTERNAL_SYNTAX,
     SYNTAX,
     JoinType,
     Pipeline,
@@ -19,6 +20,7 @@ from salver.spec.seldon_v2_pipeline import (
     read_external,
     read_source,
 )
+from salver.spec.steps import count_fault, known_text, served_name_fault, way_text
 
 
 def check_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
@@ -26,6 +28,9 @@ def check_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
     steps = pipeline.spec.steps
     if not steps:
         yield ("spec", "steps"), "is required: the Models that the pipeline is made of"
+    if message := count_fault(len(steps)):
+        yield ("spec", "steps"), message
+        return
     found = [*_check_names(pipeline)]
     yield from found
     reader = _Reader(pipeline)
@@ -44,6 +49,8 @@ def _check_names(pipeline: Pipeline) -> Iterator[Finding]:
         path: Path = ("spec", "steps", number, "name")
         if not step.name:
             yield path, "must not be empty: the Model's name"
+        elif fault := served_name_fault(step.name):
+            yield path, fault
         elif step.name == pipeline.metadata.name:
             yield (
                 path,
@@ -137,8 +144,8 @@ class _Reader:
             elif not read.tensor:
                 yield (*path, key), f"names no tensor: write {SYNTAX}"
             elif not (self.has_faults or any(_holds(each, read) for each in sources)):
-                given = ", ".join(each.text for each in sources) or "nothing"
-                yield (*path, key), f"is no input here, which are: {given}"
+                given = known_text([each.text for each in sources]) or "nothing"
+                yield (*path, key), f"is no input here; the inputs are {given}"
             if not name:
                 yield (*path, key), "must not be empty: the tensor's new name"
 
@@ -189,15 +196,16 @@ def _check_input(given: PipelineInput, name: str) -> Iterator[Finding]:
     for key in given.tensor_map:
         read = read_external(key)
         if isinstance(read, str) or not read.tensor:
-            yield (*path, "tensorMap", key), f"cannot be read: write {SYNTAX}"
+            yield (*path, "tensorMap", key), f"cannot be read: write {EXTERNAL_SYNTAX}"
         elif not any(text == read.text and tensor in ("", read.tensor) for text, tensor in known):
-            yield (*path, "tensorMap", key), "is none of the externalInputs"
+            shown = known_text([text for text, _ in known]) or "none"
+            yield (*path, "tensorMap", key), f"is none of the externalInputs, which are {shown}"
 
 
 def _check_order(pipeline: Pipeline, waits: Mapping[str, Waits]) -> Iterator[Finding]:
     cycle = find_cycle({name: each.all for name, each in waits.items()})
     if cycle and not pipeline.spec.allow_cycles:
-        shown = " -> ".join(cycle)
+        shown = way_text(cycle)
         number = [step.name for step in pipeline.spec.steps].index(cycle[0])
         yield (
             ("spec", "steps", number, "inputs"),
@@ -208,7 +216,7 @@ def _check_order(pipeline: Pipeline, waits: Mapping[str, Waits]) -> Iterator[Fin
     for number, step in enumerate(pipeline.spec.steps):
         if step.name not in runnable:
             stuck = next(each for each in waits[step.name].all if each not in runnable)
-            way = " -> ".join(_way_back(stuck, step.name, waits, runnable))
+            way = way_text([*_way_back(stuck, step.name, waits, runnable)])
             yield (
                 ("spec", "steps", number),
                 f"step {quoted(step.name)} can never run: it waits for {way}, and nothing begins "

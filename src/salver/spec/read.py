@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,13 +20,19 @@ from salver.spec.conversion import is_former, to_v1beta1
 from salver.spec.decode import Decoder, correct
 from salver.spec.kinds import ResourceType
 from salver.spec.places import Place, in_order
-from salver.spec.problems import Finding, Note, Problem, quoted
+from salver.spec.problems import Finding, Note, Path, Problem, quoted
 from salver.spec.seldon_checks import check_seldon_deployment
 from salver.spec.seldon_v2_checks import check_seldon_v2
 from salver.spec.service_checks import check_old_service, check_service
-from salver.spec.yaml_source import read_documents
+from salver.spec.yaml_source import MAX_DEPTH, read_documents
 
 JsonObject = dict[str, Any]
+
+MOST_FINDINGS = 100
+"""What contradicts what is told so often in one object. Each search for what was meant takes time,
+which a caller of the API must not be able to take."""
+_SHARES = ("traffic", "weight")
+"""Fields that have to add up: that they do not is no news while one of them cannot be read."""
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -135,12 +142,16 @@ def _read_object(raw: Any, place: Place) -> ManifestReading:
     if not isinstance(raw, dict):
         message = "expected a resource: a mapping with apiVersion, kind, metadata and spec"
         return ManifestReading(problems=(place.problem(((), message)),))
+    if (deep := _too_deep(raw)) is not None:
+        message = f"is nested deeper than {MAX_DEPTH} levels"
+        return ManifestReading(problems=(place.problem((deep, message)),))
     kind = kind_of(raw.get("apiVersion"), raw.get("kind"))
     if not isinstance(kind, Kind):
         return ManifestReading(problems=tuple(place.problem(each) for each in kind))
     decoder = Decoder(place.document.plain if place.document is not None else {}, place.base)
     resource: Any = decoder.read(raw, kind.struct)
-    findings = [*decoder.problems, *_without_echoes(_check(resource, kind), decoder.problems)]
+    checks = _without_echoes(_check(resource, kind), decoder)
+    findings = [*decoder.problems, *islice(checks, MOST_FINDINGS)]
     problems = in_order(place.problem(finding) for finding in findings)
     notes = in_order(place.note(note) for note in _notes(decoder, resource))
     if problems:
@@ -169,16 +180,36 @@ def _check(resource: Any, kind: Kind) -> Iterator[Finding]:
         yield from check_seldon_v2(resource)
 
 
-def _without_echoes(checks: Iterable[Finding], faults: Iterable[Finding]) -> Iterator[Finding]:
+def _without_echoes(checks: Iterable[Finding], decoder: Decoder) -> Iterator[Finding]:
     """The findings that do not merely follow from a fault at their place or right below it."""
-    paths = [path for path, _ in faults]
-    touched = {*paths, *(path[:-1] for path in paths)}
+    faults = {path for path, _ in decoder.problems}
+    unread = {*faults, *decoder.meant}
+    sums = {path[:-2] for path in unread if path[-1:] and path[-1] in _SHARES}
+    touched = {*unread, *sums, *(path[:-1] for path in faults)}
     for path, message in checks:
-        is_below = any(path[:length] in paths for length in range(1, len(path)))
+        is_below = any(path[:length] in unread for length in range(1, len(path)))
         # What is required of the one field often depends on its neighbour `type`.
-        is_beside = (*path[:-1], "type") in paths
+        is_beside = (*path[:-1], "type") in faults
         if not (is_below or is_beside or path in touched):
             yield path, message
+
+
+def _too_deep(raw: JsonObject) -> Path | None:
+    """The first value too deep for those who read it level by level; none if it can be read.
+
+    Texts are bounded as they are parsed, the API's objects only here. `metadata` has the server's
+    own notes on who set which field, as deep as what they are about.
+    """
+    todo: list[tuple[Path, Any]] = [((k,), v) for k, v in raw.items() if k != "metadata"]
+    while todo:
+        path, value = todo.pop()
+        if len(path) > MAX_DEPTH:
+            return path
+        if isinstance(value, dict):
+            todo += [((*path, key), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            todo += [((*path, index), each) for index, each in enumerate(value)]
+    return None
 
 
 def _notes(decoder: Decoder, resource: Any) -> Iterator[Finding]:

@@ -12,10 +12,11 @@ from typing import Any
 
 from salver.spec.checks import check_pod
 from salver.spec.names import label_fault
-from salver.spec.problems import Finding, Path, did_you_mean, quoted
+from salver.spec.problems import Finding, Path, did_you_mean, path_text, quoted
 from salver.spec.seldon import PredictorSpec, SeldonDeployment, SeldonDeploymentSpec, walk
 from salver.spec.seldon_node_checks import CLASS, URL, Surroundings, check_node
 from salver.spec.seldon_parts import HpaMetric, SeldonPodSpec
+from salver.spec.steps import count_fault
 
 TIMEOUTS = ("seldon.io/rest-timeout", "seldon.io/grpc-timeout")
 """Annotations: milliseconds that one node may take."""
@@ -55,6 +56,9 @@ def _check_predictor(
     if spec.server_type == "kafka":
         yield from _check_kafka(predictor, path)
     nodes = list(walk(predictor.graph, (*path, "graph")))
+    if message := count_fault(len(nodes), "nodes"):
+        yield (*path, "graph"), message
+        return
     if annotations.get(NO_ENGINE, "").lower() == "true" and len(nodes) > 1:
         yield (*path, "graph"), f"has {len(nodes)} nodes, but {NO_ENGINE} allows one only"
     containers = {
@@ -102,10 +106,10 @@ def _check_shadows(spec: SeldonDeploymentSpec) -> Iterator[Finding]:
 
 def _check_traffic(spec: SeldonDeploymentSpec) -> Iterator[Finding]:
     answering = [each for each in spec.predictors if not each.shadow]
-    shares = [each.traffic or 0 for each in answering]
-    total = sum(shares)
+    total = sum(each.traffic or 0 for each in answering)
     if len(answering) > 1 and total != 100:
-        text = " + ".join(str(each) for each in shares)
+        shown = [f"{each.name} {each.traffic or 0}" for each in answering]
+        text = " + ".join([*shown[:10], *["..."] * (len(shown) > 10)])
         message = f"the traffic of predictors that answer must sum to 100: {text} = {total}"
         yield ("spec", "predictors"), message
     elif len(spec.predictors) == 1 and 0 < total < 100:
@@ -173,7 +177,9 @@ def _check_node_names(nodes: list[tuple[Path, Any]]) -> Iterator[Finding]:
     for path, node in nodes:
         other = first.setdefault(node.name, path)
         if node.name and other is not path:
-            yield (*path, "name"), f"two nodes of the graph are named {quoted(node.name)}"
+            where = path_text(other)
+            message = f"two nodes of the graph are named {quoted(node.name)}; the first is {where}"
+            yield (*path, "name"), message
 
 
 def _check_pods(predictor: PredictorSpec, path: Path) -> Iterator[Finding]:
@@ -182,7 +188,8 @@ def _check_pods(predictor: PredictorSpec, path: Path) -> Iterator[Finding]:
         yield from check_pod(pod.spec, (*here, "spec"))
         yield from _check_scaling(pod, (*here, "hpaSpec"))
         for at, container in enumerate(pod.spec.containers):
-            if not container.name:
+            # Of several, `check_pod` says so.
+            if not container.name and len(pod.spec.containers) == 1:
                 message = "is required: the name of the node that the container implements"
                 yield (*here, "spec", "containers", at, "name"), message
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from salver.spec.checks import check_uri
+from salver.spec.learning import faults_of
 from salver.spec.pods import Container
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
 from salver.spec.seldon import (
@@ -22,6 +23,7 @@ from salver.spec.seldon import (
     Parameter,
     PredictiveUnit,
 )
+from salver.spec.steps import served_name_fault
 
 CLASS = "salver.dev/class."
 """Annotation, with a node's name behind: the Python class that is the node, as file.py:Class."""
@@ -32,6 +34,16 @@ _TRUTHS = {
     **dict.fromkeys(("y", "yes", "t", "true", "on", "1"), True),
     **dict.fromkeys(("n", "no", "f", "false", "off", "0"), False),
 }
+
+
+_WANTED = {
+    "INT": "a whole number",
+    "FLOAT": "a finite number",
+    "DOUBLE": "a finite number",
+    "BOOL": "true or false",
+}
+WRAPPER_PARAMETERS = ("n_branches", "verbose", "history", "branch_names", "best_branch", "seed")
+"""Parameters of Seldon's routers that say nothing of how to learn."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -62,6 +74,8 @@ def parameter_value(parameter: Parameter) -> str | int | float | bool:
 
 def check_node(node: PredictiveUnit, path: Path, around: Surroundings) -> Iterator[Finding]:
     """All that is wrong with a node, its children left out."""
+    if node.name and (fault := served_name_fault(node.name)):
+        yield (*path, "name"), fault
     yield from _check_implemented(node, path, around)
     yield from _check_children(node, path)
     yield from _check_parameters(node, path)
@@ -135,13 +149,15 @@ def _check_children(node: PredictiveUnit, path: Path) -> Iterator[Finding]:
     elif implementation in (UNKNOWN_IMPLEMENTATION, ""):
         if node.type in ("ROUTER", "COMBINER"):
             what = f"a {node.type}"
-        elif {"ROUTE", "AGGREGATE"} & set(node.methods):
-            what = "a node that routes or aggregates"
+        elif "ROUTE" in node.methods:
+            what = "a node that routes"
+        elif "AGGREGATE" in node.methods:
+            what = "a COMBINER by its methods"
     if implementation in LEARNING_ROUTERS and count == 1:
         yield here, f"{implementation} needs two children or more to choose among, found 1"
     if what and not count:
         verb = "combines" if "COMBINER" in what else "chooses among"
-        yield here, f"is empty: {what} {verb} its children"
+        yield here, f"is empty: {what} {verb} its children; name at least one"
 
 
 def _check_parameters(node: PredictiveUnit, path: Path) -> Iterator[Finding]:
@@ -153,9 +169,34 @@ def _check_parameters(node: PredictiveUnit, path: Path) -> Iterator[Finding]:
         try:
             value = parameter_value(parameter)
         except ValueError:
-            yield (*here, "value"), f"is no {parameter.type}: {quoted(parameter.value)}"
+            wanted = _WANTED[parameter.type]
+            message = f"is no {parameter.type}: {quoted(parameter.value)}; write {wanted}"
+            yield (*here, "value"), message
             continue
         yield from _check_known(node, parameter.name, value, (*here, "value"))
+    if node.implementation == "RANDOM_ABTEST":
+        yield from _check_ratio_name(node, path)
+    elif node.implementation in LEARNING_ROUTERS:
+        yield from _check_learning(node, path)
+
+
+def _check_ratio_name(node: PredictiveUnit, path: Path) -> Iterator[Finding]:
+    for index, parameter in enumerate(node.parameters):
+        if parameter.name != "ratioA" and (advice := did_you_mean(parameter.name, ("ratioA",))):
+            here = (*path, "parameters", index, "name")
+            yield here, f"RANDOM_ABTEST has no parameter {quoted(parameter.name)}{advice}"
+
+
+def _check_learning(node: PredictiveUnit, path: Path) -> Iterator[Finding]:
+    own = [each for each in node.parameters if each.name not in WRAPPER_PARAMETERS]
+    arms = tuple(dict.fromkeys(each.name for each in node.children))
+    parameters = [(each.name, each.value) for each in own]
+    for each in faults_of(node.implementation, arms, parameters):
+        index = [one.name for one in node.parameters].index(each.parameter) if each.parameter else 0
+        if each.about == "parameters":
+            yield (*path, "parameters", index), each.message
+        elif len(arms) > 1:
+            yield (*path, "children"), each.message
 
 
 def _check_known(
@@ -170,7 +211,8 @@ def _check_known(
             yield path, f"must be a number from 0 to 1, found {quoted(str(value))}"
     is_router = node.type == "ROUTER" or node.implementation in LEARNING_ROUTERS
     if is_router and name == "n_branches" and str(value) != str(len(node.children)):
-        yield path, f"is {value}, but the node has {len(node.children)} children"
+        count = len(node.children)
+        yield path, f"is {value}, but the node has {count} {'child' if count == 1 else 'children'}"
 
 
 def _check_logger(node: PredictiveUnit, path: Path) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from salver.spec.pipeline_checks import check_pipeline
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
 from salver.spec.seldon_v2 import Experiment, Model, ModelSpec, Scaling, Server, ServerConfig
 from salver.spec.seldon_v2_pipeline import Pipeline
+from salver.spec.steps import count_fault, known_text, served_name_fault
 
 
 def check_seldon_v2(resource: object) -> Iterator[Finding]:
@@ -62,10 +63,15 @@ def _check_experiment(experiment: Experiment) -> Iterator[Finding]:
     path: Path = ("spec", "candidates")
     if not spec.candidates:
         yield path, f"is required: the {spec.resource_type}s that share the requests"
+    if message := count_fault(len(spec.candidates), "candidates"):
+        yield path, message
+        return
     names: dict[str, int] = {}
     for number, each in enumerate(spec.candidates):
         if not each.name:
             yield (*path, number, "name"), f"must not be empty: the {spec.resource_type}'s name"
+        elif fault := served_name_fault(each.name):
+            yield (*path, number, "name"), fault
         elif each.name in names:
             first = names[each.name]
             yield (
@@ -75,11 +81,13 @@ def _check_experiment(experiment: Experiment) -> Iterator[Finding]:
         names.setdefault(each.name, number)
     if spec.candidates and not sum(each.weight for each in spec.candidates):
         yield path, "have no weight at all: give one of them a weight over 0"
-    if spec.default is not None and spec.default not in names:
+    if spec.default is not None and names and spec.default not in names:
         yield (
             ("spec", "default"),
-            f"{quoted(spec.default)} is none of the candidates ({', '.join(filter(None, names))})"
+            f"{quoted(spec.default)} is none of the candidates ({known_text([*filter(None, names)])})"
             + (did_you_mean(spec.default, names) or "; add it there"),
         )
     if spec.mirror is not None and not spec.mirror.name:
         yield ("spec", "mirror", "name"), f"must not be empty: the {spec.resource_type}'s name"
+    elif spec.mirror is not None and (message := served_name_fault(spec.mirror.name)):
+        yield ("spec", "mirror", "name"), message

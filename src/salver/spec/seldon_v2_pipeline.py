@@ -7,7 +7,7 @@ Types, and how `<step|pipeline>.<inputs|outputs>.<tensor>` is read; what contrad
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from salver.spec.fields import Fields, about
 from salver.spec.metadata import ObjectMeta
 from salver.spec.problems import did_you_mean, quoted
 from salver.spec.seldon_v2 import API_VERSION
+from salver.spec.steps import known_text
 
 JoinType = Literal["inner", "outer", "any"]
 End = Literal["inputs", "outputs"]
@@ -145,10 +146,9 @@ class ExternalSource(msgspec.Struct, frozen=True):
 
 def read_source(text: str, pipeline: str, steps: Collection[str]) -> Source | str:
     """What a text like `step.outputs.tensor` means, or what is wrong with it."""
-    named = [each for each in (*steps, pipeline) if text == each or text.startswith(f"{each}.")]
-    if not named:
+    name = next((each for each in _beginnings(text) if each in steps or each == pipeline), "")
+    if not name:
         return _unknown(text, pipeline, steps)
-    name = max(named, key=len)
     is_pipeline = name == pipeline and name not in steps
     end, dot, tensor = text[len(name) + 1 :].partition(".")
     if text == name:
@@ -164,13 +164,20 @@ def read_source(text: str, pipeline: str, steps: Collection[str]) -> Source | st
     return Source("" if is_pipeline else name, place, tensor, f"{name}.{place}")
 
 
+def _beginnings(text: str) -> Iterator[str]:
+    """The text, and what of it is before each of its dots: the longest first."""
+    while text:
+        yield text
+        text = text.rpartition(".")[0]
+
+
 def _unknown(text: str, pipeline: str, steps: Collection[str]) -> str:
     if not text.strip():
         return f"must not be empty: write {SYNTAX}"
     name = re.split(r"\.(?:inputs|outputs)(?:\.|$)", text)[0]
-    known = ", ".join(dict.fromkeys([*list(steps)[:10], pipeline]))
+    known = [*dict.fromkeys([*(each for each in steps if each), pipeline])]
     return f"there is no step {quoted(name)}" + (
-        did_you_mean(name, [*steps, pipeline]) or f"; there are {known}"
+        did_you_mean(name, known) or f"; there are {known_text(known)}"
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from salver.spec.problems import Finding, Path, quoted
+from salver.spec.problems import Finding, Path, did_you_mean, quoted
 from salver.spec.yaml_faults import YAML_TAG, Fault, Mark, syntax_fault, tag_fault, unreadable
 from salver.spec.yaml_scalars import YES_NO, plain_value
 
@@ -169,7 +169,9 @@ def _roots(text: str, first_line: int) -> Iterator[_Node]:
 def _node(event: Any, kind: str, mark: Mark, anchors: dict[str, _Node]) -> _Node:
     if kind == "AliasEvent":
         if event.anchor not in anchors:
-            raise Fault(mark, f"the alias {quoted(event.anchor)} has no anchor in this document")
+            advice = did_you_mean(event.anchor, anchors)
+            message = f"the alias {quoted(event.anchor)} has no anchor in this document{advice}"
+            raise Fault(mark, message)
         if not anchors[event.anchor].closed:
             raise Fault(mark, f"the alias {quoted(event.anchor)} is within what it stands for")
         return anchors[event.anchor]

@@ -129,13 +129,29 @@ class FlowMetrics:
         self.requests: Counter = registry.counter(
             "salver_graph_requests_total", "Requests that came to a graph.", **of
         )
-        self.failed: Counter = registry.counter(
-            "salver_graph_requests_failed_total", "Requests to which a graph had no answer.", **of
+        self._failed: tuple[Counter, ...] = tuple(
+            registry.counter(
+                "salver_graph_request_errors_total",
+                "Requests to which a graph had no answer, by reason.",
+                **of,
+                reason=kind.reason,
+            )
+            for kind in _FAILURES
         )
         self._answers = tuple(each.answers for each in self._steps)
         self._latencies = tuple(each.latency.observe for each in self._steps)
         self._bytes_in = tuple(each.bytes_in for each in self._steps)
         self._bytes_out = tuple(each.bytes_out for each in self._steps)
+
+    @property
+    def failed(self) -> int:
+        """Requests to which there was no answer, for whatever reason."""
+        return int(sum(each.value for each in self._failed))
+
+    def count_request_failure(self, kind: ErrorKind) -> None:
+        """A request had no answer."""
+        if kind:
+            self._failed[kind - 1].value += 1
 
     def count_answer(self, step: int, seconds: float, bytes_in: int, bytes_out: int) -> None:
         """The step has answered. On the path of every request: about a microsecond."""

@@ -33,7 +33,10 @@ Export = Callable[[Sequence["SpanRecord"]], bool]
 
 
 class SpanRecord(msgspec.Struct, frozen=True):
-    """A finished span. Times are Unix nanoseconds; `error` is empty if all went well."""
+    """A finished span. Times are Unix nanoseconds; `error` is empty if all went well.
+
+    `is_internal`: it is a part of a request here, and not the whole of it.
+    """
 
     name: str
     context: TraceContext
@@ -42,6 +45,7 @@ class SpanRecord(msgspec.Struct, frozen=True):
     end_ns: int
     attributes: Mapping[str, str | int | float | bool]
     error: str = ""
+    is_internal: bool = False
 
 
 class SpanSink:
@@ -157,14 +161,16 @@ def _readable(record: SpanRecord, resource: Any) -> ReadableSpan:
     flags = TraceFlags(TraceFlags.SAMPLED)
     parent = None
     if record.parent_span_id:
-        parent = SpanContext(trace_id, int(record.parent_span_id, 16), True, flags)
+        parent = SpanContext(
+            trace_id, int(record.parent_span_id, 16), not record.is_internal, flags
+        )
     return ReadableSpan(
         name=record.name,
         context=SpanContext(trace_id, int(record.context.span_id, 16), False, flags),
         parent=parent,
         resource=resource,
         attributes=dict(record.attributes),
-        kind=SpanKind.SERVER,
+        kind=SpanKind.INTERNAL if record.is_internal else SpanKind.SERVER,
         status=Status(StatusCode.ERROR, record.error) if record.error else Status(StatusCode.UNSET),
         start_time=record.start_ns,
         end_time=record.end_ns,

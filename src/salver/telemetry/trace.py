@@ -7,12 +7,16 @@ specification demands; a request is never refused for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 RandomBits = Callable[[int], int]
 """Gives an integer of that many random bits, e.g. `random.getrandbits`."""
+
+TRACEPARENT = b"traceparent"
+"""The header's name."""
+Headers = Sequence[tuple[bytes, bytes]]
 
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace_id>[0-9a-f]{32})-(?P<span_id>[0-9a-f]{16})"
@@ -60,6 +64,20 @@ def format_traceparent(context: TraceContext) -> str:
     return f"00-{context.trace_id}-{context.span_id}-{'01' if context.is_sampled else '00'}"
 
 
+def header_of(context: TraceContext) -> bytes:
+    """The value of the `traceparent` header that makes the receiver's span a child of this one."""
+    return format_traceparent(context).encode()
+
+
+def in_span(headers: Headers, context: TraceContext | None) -> Headers:
+    """The headers of a request that is made within a span, in place of the caller's own; as they
+    are if there is none."""
+    if context is None:
+        return headers
+    others = [each for each in headers if each[0] != TRACEPARENT]
+    return [*others, (TRACEPARENT, header_of(context))]
+
+
 def new_span(parent: TraceContext | None, sample: float, random_bits: RandomBits) -> SpanPlace:
     """A span below `parent`, or at the root of a new trace.
 
@@ -73,6 +91,12 @@ def new_span(parent: TraceContext | None, sample: float, random_bits: RandomBits
     trace = _nonzero(random_bits, 128)
     context = TraceContext(f"{trace:032x}", span_id, is_sampled(trace, sample))
     return SpanPlace(context)
+
+
+def child_of(parent: TraceContext, random_bits: RandomBits) -> TraceContext:
+    """A span of the same trace below `parent`."""
+    span_id = f"{_nonzero(random_bits, 64):016x}"
+    return TraceContext(parent.trace_id, span_id, parent.is_sampled)
 
 
 def is_sampled(trace_id: int, sample: float) -> bool:

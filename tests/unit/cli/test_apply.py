@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.admin_api import AdminApi
@@ -172,6 +173,44 @@ def test_waiting_ends_with_the_reason_when_it_failed(run: Run, api: AdminApi) ->
     done = run("apply", "-f", "-", "--wait", "--server-side", stdin=MANIFEST)
     assert done.code == 1
     assert done.err == f"salver: {TITLE}: ModelLoadFailed: model.joblib: no such object\n"
+
+
+def graph(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "salver.dev/v1",
+        "kind": "Graph",
+        "metadata": {"name": "shop", "namespace": "default", "generation": 1},
+        "spec": {"steps": []},
+        "status": {"observedGeneration": 1, "conditions": list(conditions)},
+    }
+
+
+GRAPH = """\
+apiVersion: salver.dev/v1
+kind: Graph
+metadata: {name: shop}
+spec: {steps: [{name: gbm, model: gbm}]}
+"""
+
+
+def test_waiting_waits_for_graphs_too(run: Run, api: AdminApi) -> None:
+    api.put(graph(condition("LatestDeploymentReady", "True"), condition("Ready", "True")))
+    done = run("apply", "-f", "-", "--wait", "--server-side", stdin=GRAPH)
+    assert (done.code, done.out.splitlines()[-1]) == (0, "graph.salver.dev/shop ready")
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("InvalidGraph", "InvalidGraph: why"), ("ServiceNotFound", "is not ready in time")],
+)
+def test_a_graph_that_only_lacks_a_service_is_waited_for(
+    run: Run, api: AdminApi, reason: str, told: str
+) -> None:
+    failed = condition("LatestDeploymentReady", "False", reason, "why")
+    api.put(graph(failed, condition("Ready", "False", reason, "why")))
+    done = run("apply", "-f", "-", "--wait", "--timeout", "1s", "--server-side", stdin=GRAPH)
+    assert done.code == 1
+    assert done.err.splitlines()[-1].startswith(f"salver: graph.salver.dev/shop: {told}")
 
 
 def test_waiting_shows_each_step_once_and_ends_at_the_deadline(run: Run, api: AdminApi) -> None:

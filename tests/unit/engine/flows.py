@@ -21,6 +21,20 @@ from salver.protocol.wire_codes import Codec
 Compute = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+class Timer:
+    """What is to be called, unless it is cancelled."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def __call__(self) -> None:
+        if self._callback is not None:
+            self._callback()
+
+
 class Loop:
     """The part of an event loop that runs need; time passes when told."""
 
@@ -32,11 +46,13 @@ class Loop:
     def clock(self) -> float:
         return self.now_s
 
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        self.call_later(0.0, callback)
+    def call_soon(self, callback: Callable[[], object]) -> Timer:
+        return self.call_later(0.0, callback)
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> None:
-        heapq.heappush(self._later, (self.now_s + delay, next(self._numbers), callback))
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        timer = Timer(callback)
+        heapq.heappush(self._later, (self.now_s + delay, next(self._numbers), timer))
+        return timer
 
     def run_until(self, time_s: float) -> None:
         while self._later and self._later[0][0] <= time_s:

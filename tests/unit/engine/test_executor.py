@@ -6,6 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from tests.unit.engine.flows import (
+    AskedCall,
+    Bench,
+    StepsModel,
+    inputs_named,
+    outputs_of,
+    plus,
+    service,
+    v2_of,
+    v2_request,
+)
 
 from salver.engine.flow_ports import Failure
 from salver.errors import ErrorKind
@@ -21,17 +32,6 @@ from salver.graphs.flow import (
     Weights,
 )
 from salver.protocol.wire_codes import Codec
-from tests.unit.engine.flows import (
-    AskedCall,
-    Bench,
-    StepsModel,
-    inputs_named,
-    outputs_of,
-    plus,
-    service,
-    v2_of,
-    v2_request,
-)
 
 
 def test_a_chain_hands_answers_on_as_requests() -> None:

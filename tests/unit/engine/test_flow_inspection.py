@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from salver.engine.flow_inspection import MOST_MESSAGE_BYTES, FlowInspection, Topic
-from salver.engine.flow_ports import Failure, FlowObserver, Message
+from salver.engine.call import Call
+from salver.engine.flow_inspection import MOST_MESSAGE_BYTES, FlowInspection, GraphInspection, Topic
+from salver.engine.flow_ports import Failure, Message
 from salver.errors import ErrorKind
 from salver.graphs.flow import Edge, Flow, Service, Step
 from salver.protocol.wire_codes import Codec
@@ -13,6 +14,8 @@ FLOW = Flow(
     (Step("a", Service("default", "a")), Step("b", Service("default", "b"), (Edge("a"),))),
     (Edge("b"),),
 )
+
+CALL = Call(int(Codec.V2_JSON), 0, b"", arrived_s=0.0, deadline_s=1.0)
 
 
 def message(text: bytes = b"{}") -> Message:
@@ -42,8 +45,8 @@ def bodies(topic: Topic) -> list[bytes]:
     return [bytes(each.body) for kept in topic.kept for each in kept.messages]
 
 
-def ask(observer: FlowObserver, run_id: str, text: bytes) -> None:
-    run = observer.begin(run_id, message(text))
+def ask(observer: GraphInspection, run_id: str, text: bytes) -> None:
+    run = observer.begin(run_id, message(text), CALL)
     run.on_answer(0, (message(text),), message(text + b"a"), 0.1)
     run.on_answer(1, (message(text + b"a"),), message(text + b"ab"), 0.1)
     run.on_end(message(text + b"ab"))
@@ -78,7 +81,7 @@ def test_each_edge_is_a_topic_with_the_messages_of_a_run() -> None:
 def test_runs_that_are_amid_each_other_are_told_apart() -> None:
     found = inspection()
     observer = found.observer("default", "chain", FLOW)
-    one, two = observer.begin("one", message()), observer.begin("", message())
+    one, two = observer.begin("one", message(), CALL), observer.begin("", message(), CALL)
     two.on_answer(0, (), message(b"2"), 0.1)
     one.on_answer(0, (), message(b"1"), 0.1)
     kept = topics(found)["seldon.default.model.a.outputs"].kept
@@ -102,8 +105,8 @@ def test_the_oldest_of_all_graphs_go_when_there_are_too_many_bytes() -> None:
     found = inspection(most_bytes=25)
     first = found.observer("default", "one", FLOW)
     second = found.observer("default", "two", FLOW)
-    first.begin("", message(b"0" * 20))
-    second.begin("", message(b"1" * 20))
+    first.begin("", message(b"0" * 20), CALL)
+    second.begin("", message(b"1" * 20), CALL)
     assert bodies(topics(found, "one")["seldon.default.pipeline.one.inputs"]) == []
     assert bodies(topics(found, "two")["seldon.default.pipeline.two.inputs"]) == [b"1" * 20]
     assert found.kept_bytes == 20
@@ -111,7 +114,8 @@ def test_the_oldest_of_all_graphs_go_when_there_are_too_many_bytes() -> None:
 
 def test_what_is_too_large_is_noted_and_not_kept() -> None:
     found = inspection()
-    found.observer("default", "chain", FLOW).begin("", message(b"0" * (MOST_MESSAGE_BYTES + 1)))
+    large = message(b"0" * (MOST_MESSAGE_BYTES + 1))
+    found.observer("default", "chain", FLOW).begin("", large, CALL)
     (kept,) = topics(found)["seldon.default.pipeline.chain.inputs"].kept
     assert (kept.messages, kept.size_bytes) == ((), MOST_MESSAGE_BYTES + 1)
     assert found.kept_bytes == 0
@@ -120,7 +124,7 @@ def test_what_is_too_large_is_noted_and_not_kept() -> None:
 def test_a_view_of_memory_that_changes_is_copied() -> None:
     found = inspection()
     memory = bytearray(b"then")
-    run = found.observer("default", "chain", FLOW).begin("", message())
+    run = found.observer("default", "chain", FLOW).begin("", message(), CALL)
     run.on_answer(0, (), Message(1, 0, memoryview(memory), is_request=False), 0.0)
     memory[:] = b"now!"
     assert bodies(topics(found)["seldon.default.model.a.outputs"]) == [b"then"]
@@ -128,9 +132,9 @@ def test_a_view_of_memory_that_changes_is_copied() -> None:
 
 def test_failures_name_their_step() -> None:
     found = inspection()
-    run = found.observer("default", "chain", FLOW).begin("run", message())
+    run = found.observer("default", "chain", FLOW).begin("run", message(), CALL)
     run.on_failure(1, Failure(ErrorKind.MODEL_FAILED, "no"), 0.1)
-    run.on_end(None)
+    run.on_end(Failure(ErrorKind.MODEL_FAILED, "no"))
     (kept,) = topics(found)["seldon.default.errors.errors"].kept
     assert (kept.run_id, kept.step, kept.error) == ("run", "b", "no")
     assert not topics(found)["seldon.default.pipeline.chain.outputs"].kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from salver.engine.call import Call
 from salver.engine.flow_observing import CountingObserver, ObserverFan, observing, step_names
 from salver.engine.flow_ports import Failure, FlowObserver, Message
 from salver.errors import ErrorKind
@@ -23,6 +24,7 @@ from salver.graphs.flow import (
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.graphs import FlowMetrics
 from salver.telemetry.registry import Registry
+from salver.telemetry.trace import TraceContext
 
 FLOW = Flow(
     "g",
@@ -36,6 +38,7 @@ FLOW = Flow(
     (Edge("m"),),
 )
 REQUEST = Message(Codec.V1_JSON, 0, b"12345", is_request=True)
+CALL = Call(int(Codec.V1_JSON), 0, b"12345", arrived_s=0.0, deadline_s=1.0)
 ANSWER = Message(Codec.V1_JSON, 0, b"123", is_request=False)
 
 
@@ -52,16 +55,17 @@ def test_steps_that_choose_have_their_branches_counted() -> None:
 def test_all_that_is_told_is_counted() -> None:
     metrics = FlowMetrics(Registry(), "default/g", "main", step_names(FLOW))
     observer = CountingObserver(metrics)
-    run = observer.begin("id", REQUEST)
+    run = observer.begin("id", REQUEST, CALL)
+    assert run is not None
     run.on_choice(0, 1)
     run.on_answer(4, (REQUEST, REQUEST), ANSWER, 0.002)
     run.on_answer(4, (), None, 0.002)
     run.on_failure(4, Failure(ErrorKind.QUEUE_FULL, "full"), 0.1)
     run.on_skipped(1)
     run.on_end(ANSWER)
-    run.on_end(None)
+    run.on_end(Failure(ErrorKind.UNAVAILABLE, "down"))
     figures = metrics.figures()
-    assert (metrics.requests.value, metrics.failed.value) == (1, 1)
+    assert (metrics.requests.value, metrics.failed) == (1, 1)
     assert figures["w"].choices == {0: 0, 1: 1}
     assert figures["c"].skipped == 1
     model = figures["m"]
@@ -75,10 +79,13 @@ class Recording:
     def __init__(self, name: str, said: list[str]) -> None:
         self.name, self.said = name, said
 
-    def begin(self, run_id: str, request: Message) -> FlowObserver:
+    def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver:
         return Recording(f"{self.name}/{run_id}", self.said)
 
-    def on_end(self, answer: Message | None) -> None:
+    def span(self, step: int) -> TraceContext | None:
+        return None
+
+    def on_end(self, answer: Message | Failure) -> None:
         self.said.append(f"{self.name} end")
 
     def on_answer(
@@ -100,12 +107,13 @@ def test_several_observers_are_told_everything_in_order() -> None:
     said: list[str] = []
     fan = observing([Recording("a", said), Recording("b", said)])
     assert fan is not None
-    run = fan.begin("7", REQUEST)
+    run = fan.begin("7", REQUEST, CALL)
+    assert run is not None
     run.on_answer(0, (), ANSWER, 0.0)
     run.on_failure(1, Failure(ErrorKind.QUEUE_FULL, "full"), 0.0)
     run.on_choice(2, 1)
     run.on_skipped(3)
-    run.on_end(None)
+    run.on_end(ANSWER)
     assert said == [
         f"{name}/7 {what}"
         for what in ("answer 0", "failure 1", "choice 2 1", "skipped 3", "end")
@@ -116,7 +124,7 @@ def test_several_observers_are_told_everything_in_order() -> None:
 def test_observers_without_one_for_each_run_share_theirs() -> None:
     metrics = [FlowMetrics(Registry(), "default/g", "main", step_names(FLOW)) for _ in range(2)]
     fan = ObserverFan([CountingObserver(each) for each in metrics])
-    assert fan.begin("7", REQUEST) is fan
+    assert fan.begin("7", REQUEST, CALL) is fan
 
 
 def test_nobody_who_watches_is_nobody() -> None:

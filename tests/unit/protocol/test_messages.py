@@ -19,6 +19,7 @@ from salver.protocol import inference_pb2 as pb
 from salver.protocol import wire_fields
 from salver.protocol.messages import (
     Message,
+    as_model,
     as_request,
     as_response,
     assemble,
@@ -213,6 +214,39 @@ def test_what_is_no_json_object_cannot_be_gathered(body: bytes) -> None:
 def test_a_request_can_be_its_own_answer() -> None:
     assert json.loads(as_response(FIRST).body) == {"id": "42", "outputs": [tensor("x", 1)]}
     assert json.loads(as_response(v1(is_request=True, instances=[1])).body) == {"predictions": [1]}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model_name":"a\\"b","model_version":"1","outputs":[]}', {"model_version": "1"}),
+        (b' { "outputs":[]}', {}),
+        (b'{"model_name" : "a","outputs":[]}', {}),
+        (b"{}", None),
+    ],
+)
+def test_an_answer_can_be_said_to_be_of_another_model(
+    body: bytes, expected: dict[str, Any] | None
+) -> None:
+    answer = as_model(Message(V2, 0, body, is_request=False), 'g"x')
+    rest = {} if expected is None else {**expected, "outputs": []}
+    assert json.loads(bytes(answer.body)) == {"model_name": 'g"x', **rest}
+
+
+def test_raw_tensors_stay_where_they_are_when_the_model_is_another() -> None:
+    answer = as_model(binary_answer(), "a-much-longer-name")
+    assert json.loads(bytes(answer.body[: answer.aux]))["model_name"] == "a-much-longer-name"
+    assert struct.unpack("<2f", answer.body[answer.aux :]) == (1.5, 2.5)
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_a_grpc_answer_can_be_said_to_be_of_another_model(is_raw: bool) -> None:
+    answer = grpc_answer(is_raw=is_raw)
+    before = pb.ModelInferResponse.FromString(bytes(answer.body))
+    after = pb.ModelInferResponse.FromString(bytes(as_model(answer, "g").body))
+    assert after.model_name == "g"
+    after.model_name = before.model_name
+    assert after == before
 
 
 def test_packed_bodies_are_unpacked_within_the_limit() -> None:

@@ -19,8 +19,11 @@ from salver.engine.seldon_component import SeldonPart
 from salver.engine.traffic import RandomNumber, Target, TrafficSplit
 from salver.graphs.flow import Flow, Function, GraphDesire, Unit, Variant
 from salver.graphs.plan import LogPolicy, StickyPolicy
+from salver.spec.kinds import MLOPS, SALVER, SELDON
 
 _ALL = 100.0
+_NAMES_ITSELF = ((SELDON, "seldondeployments"), (MLOPS, "pipelines"), (SALVER, "graphs"))
+"""Graphs whose V2 answers are said to be theirs; others pass on what the last service said."""
 
 Find = Callable[[str, str], ServedModel]
 """The service of a namespace and name. Raises `ModelNotFound`."""
@@ -135,6 +138,7 @@ class GraphWiring:
             scheduler=tools.scheduler,
             random_number=tools.random_number,
             new_id=tools.new_id,
+            answers_as=desire.name if desire.resource in _NAMES_ITSELF else "",
         )
 
     def _split(self, desire: GraphDesire, flows: Sequence[GraphModel]) -> ServedModel:

@@ -11,6 +11,7 @@ from salver.engine.ports import ModelCatalog
 from salver.server.grpc.ports import FrontSettings, GrpcFront
 from salver.server.grpc.seldon import SeldonMethods
 from salver.server.grpc.service import InferenceService, OnRefused, ignore_refusal
+from salver.server.observe import RequestObserver
 from salver.settings import ServeSettings
 
 _FRAMING_BYTES = 1 << 20
@@ -49,14 +50,17 @@ async def serve_grpc(
     on_refused: OnRefused = ignore_refusal,
     clock: Callable[[], float] = time.monotonic,
     front: GrpcFront | None = None,
+    observer: RequestObserver | None = None,
 ) -> GrpcListener:
     """Serves the catalog on `settings.grpc_port`; must run on the loop that is to serve.
 
-    `front` is for tests; by default `front_for(settings)`. Raises `StartupError` if the
+    `front` is for tests; by default `front_for(settings)`. `observer` logs and traces. Raises `StartupError` if the
     port is taken or the TLS files are unreadable.
     """
     front = front_for(settings) if front is None else front
-    service = InferenceService(front, catalog, settings, on_refused=on_refused, clock=clock)
+    service = InferenceService(
+        front, catalog, settings, on_refused=on_refused, clock=clock, observer=observer
+    )
     if isinstance(catalog, ModelDirectory):
         seldon = SeldonMethods(service, catalog, timeout_s=settings.request_timeout)
         service.more_methods = seldon.methods()

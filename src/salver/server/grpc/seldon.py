@@ -75,13 +75,16 @@ class SeldonMethods:
 
     def methods(self) -> Mapping[str, UnaryHandler]:
         """Handlers by path."""
-        found = {_PACKAGE + path: self._asked(each) for path, each in COMPONENT_METHODS.items()}
+        found = {
+            _PACKAGE + path: self._asked(each, _PACKAGE + path)
+            for path, each in COMPONENT_METHODS.items()
+        }
         found[_PACKAGE + "Seldon/ModelMetadata"] = self._told(self._model_metadata)
         found[_PACKAGE + "Model/Metadata"] = self._told(self._model_metadata)
         found[_PACKAGE + "Seldon/GraphMetadata"] = self._told(self._graph_metadata)
         return found
 
-    def _asked(self, method: str) -> UnaryHandler:
+    def _asked(self, method: str, path: str) -> UnaryHandler:
         def handle(
             call_id: int, payload: bytes, time_left_s: float | None, metadata: Metadata
         ) -> None:
@@ -99,7 +102,7 @@ class SeldonMethods:
             codec = int(Codec.SELDON_GRPC)
             is_feedback = method == _FEEDBACK and not node
             call.codec = marked(codec, Operation.FEEDBACK) if is_feedback else codec
-            service.submit(call, served)
+            service.submit(call, served, path)
 
         return handle
 

@@ -18,6 +18,7 @@ from salver.protocol.wire import Codec
 from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.fields import MalformedMessageError, name_and_version
 from salver.server.grpc.headers import header_of, headers_of, named_by
+from salver.server.grpc.observe import OK, answered_grpc, begun_grpc, told_metadata
 from salver.server.grpc.ports import (
     NO_METADATA,
     Code,
@@ -28,12 +29,16 @@ from salver.server.grpc.ports import (
 )
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
+from salver.server.observe import Observation, RequestObserver
 from salver.settings import ServeSettings
+from salver.telemetry import trace
+from salver.telemetry.trace import TRACEPARENT, TraceContext
 
 OnRefused = Callable[[str, str], None]
 """Told `("grpc", reason)` of each request refused before it reached a model's queue."""
 
 PREFIX = "/inference.GRPCInferenceService/"
+INFER = PREFIX + "ModelInfer"
 _CODEC = int(Codec.V2_GRPC)
 
 
@@ -44,7 +49,7 @@ def ignore_refusal(_protocol: str, _reason: str) -> None:
 class GrpcCall(Call):
     """A ModelInfer call; its answer goes back through the service's front."""
 
-    __slots__ = ("added", "call_id", "metadata", "service")
+    __slots__ = ("added", "call_id", "metadata", "observation", "service")
 
     def __init__(
         self,
@@ -67,27 +72,40 @@ class GrpcCall(Call):
         self.call_id = call_id
         self.metadata = metadata
         self.added: Metadata = NO_METADATA
+        self.observation: Observation | None = None
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if self.service.closed(self.call_id):
+            if self.observation is not None:
+                self.added = (*told_metadata(self.observation), *self.added)
+                self.service.observed(self, self.observation, OK, "")
             # No copy if it is bytes already.
             self.service.respond(self.call_id, bytes(body), self.added)
 
     def fail(self, kind: ErrorKind, message: str) -> None:
-        if self.service.closed(self.call_id):
-            self.service.front.fail(
-                self.call_id, GRPC_CODE[kind], status_message(message), trailing_of(kind)
-            )
+        if not self.service.closed(self.call_id):
+            return
+        code, trailing = GRPC_CODE[kind], trailing_of(kind)
+        if self.observation is not None:
+            trailing = (*told_metadata(self.observation), *trailing)
+            self.service.observed(self, self.observation, code, message)
+        self.service.front.fail(self.call_id, code, status_message(message), trailing)
+
+    @property
+    def span(self) -> TraceContext | None:
+        return None if self.observation is None else self.observation.span
 
     def add_header(self, name: bytes, value: bytes) -> None:
         added = (name.decode("latin-1"), value.decode("latin-1"))
         self.added = (*self.added, added)
 
     def header(self, name: bytes) -> bytes:
+        if name == TRACEPARENT and self.span is not None:
+            return trace.header_of(self.span)
         return header_of(self.metadata, name)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return headers_of(self.metadata)
+        return trace.in_span(headers_of(self.metadata), self.span)
 
 
 class InferenceService:
@@ -102,21 +120,25 @@ class InferenceService:
         on_refused: OnRefused = ignore_refusal,
         clock: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        observer: RequestObserver | None = None,
     ) -> None:
-        """`new_id` makes ids for calls whose protocol wants one."""
+        """`new_id` makes ids for calls whose protocol wants one; `observer` logs and traces."""
         self.front = front
         self.new_id = new_id
         self.respond = front.respond
         self._catalog = catalog
         self.on_refused = on_refused
         self._clock = clock
+        self._observer = observer
         self._timeout_s = settings.request_timeout
         self._max_body_bytes = settings.max_body_size
         self._open: dict[int, GrpcCall] = {}
         self.more_methods: Mapping[str, UnaryHandler] = {}
         """What else the front is to serve, set before `methods` is asked."""
         self._control = ControlMethods(front, catalog, on_refused=on_refused)
-        self._streams = StreamInfer(catalog, settings, on_refused=on_refused, clock=clock)
+        self._streams = StreamInfer(
+            catalog, settings, on_refused=on_refused, clock=clock, observer=observer
+        )
 
     @property
     def open_calls(self) -> int:
@@ -127,7 +149,7 @@ class InferenceService:
         """What the front is to serve."""
         return GrpcMethods(
             unary={
-                PREFIX + "ModelInfer": self.infer,
+                INFER: self.infer,
                 **self._control.methods(PREFIX),
                 **self.more_methods,
             },
@@ -158,6 +180,8 @@ class InferenceService:
             allowed_s = time_left_s
         call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s, metadata)
         self._open[call_id] = call
+        if self._observer is not None:
+            call.observation = begun_grpc(self._observer, metadata, INFER, served.name)
         served.submit(call)
 
     # For services beside this one.
@@ -175,10 +199,17 @@ class InferenceService:
         allowed_s = self._timeout_s if time_left_s is None else min(time_left_s, self._timeout_s)
         return now_s, now_s + allowed_s
 
-    def submit(self, call: GrpcCall, served: ServedModel) -> None:
-        """Queues a call, whose client may leave from now on."""
+    def submit(self, call: GrpcCall, served: ServedModel, path: str) -> None:
+        """Queues a call of the method with that path; its client may leave from now on."""
         self._open[call.call_id] = call
+        if self._observer is not None:
+            call.observation = begun_grpc(self._observer, call.metadata, path, served.name)
         served.submit(call)
+
+    def observed(self, call: GrpcCall, observation: Observation, code: int, error: str) -> None:
+        """A call that is logged and traced has its answer."""
+        assert self._observer is not None
+        self._observer.end(observation, answered_grpc(observation, call, code, error))
 
     def on_cancel(self, call_id: int) -> None:
         """The client left, or its deadline passed: nobody waits for the answer."""

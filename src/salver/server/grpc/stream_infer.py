@@ -16,10 +16,15 @@ from salver.errors import ErrorKind, RequestError
 from salver.protocol.wire import Codec
 from salver.server.grpc import fields
 from salver.server.grpc.headers import header_of, headers_of
+from salver.server.grpc.observe import OK, answered_grpc, begun_grpc
 from salver.server.grpc.ports import Code, GrpcStream, Metadata, StreamError
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message
+from salver.server.observe import Observation, RequestObserver
 from salver.settings import ServeSettings
+from salver.telemetry import trace
+from salver.telemetry.trace import TraceContext
 
+STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 _WINDOW = 256
 """Messages of one stream that may be under way; beyond, reading waits."""
 
@@ -32,7 +37,7 @@ class StreamCall(Call):
     Its headers are the stream's metadata.
     """
 
-    __slots__ = ("answer", "metadata")
+    __slots__ = ("_observer", "answer", "metadata", "observation")
 
     def __init__(
         self,
@@ -46,15 +51,33 @@ class StreamCall(Call):
         super().__init__(Codec.V2_GRPC, 0, body, arrived_s=now_s, deadline_s=deadline_s)
         self.answer = answer
         self.metadata = metadata
+        self.observation: Observation | None = None
+        self._observer: RequestObserver | None = None
+
+    def observe(self, observer: RequestObserver, model: str) -> None:
+        """Logs and traces it from now on."""
+        self._observer = observer
+        self.observation = begun_grpc(observer, self.metadata, STREAM_INFER, model)
+
+    def _observed(self, code: int, error: str) -> None:
+        if self._observer is not None and self.observation is not None:
+            self._observer.end(self.observation, answered_grpc(self.observation, self, code, error))
+
+    @property
+    def span(self) -> TraceContext | None:
+        return None if self.observation is None else self.observation.span
 
     def header(self, name: bytes) -> bytes:
+        if name == trace.TRACEPARENT and self.span is not None:
+            return trace.header_of(self.span)
         return header_of(self.metadata, name)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return headers_of(self.metadata)
+        return trace.in_span(headers_of(self.metadata), self.span)
 
     def deliver(self, body: bytes | memoryview, aux: int) -> None:
         if not self.answer.done():
+            self._observed(OK, "")
             self.answer.set_result((None, fields.bytes_field(2, body)))
 
     def fail(self, kind: ErrorKind, message: str) -> None:
@@ -63,6 +86,7 @@ class StreamCall(Call):
     def refuse(self, code: Code, message: str) -> None:
         """Answers with an error that carries the id of the request, so callers can match it."""
         if not self.answer.done():
+            self._observed(code, message)
             self.answer.set_result((code, _error_response(self.body, message)))
 
 
@@ -76,7 +100,9 @@ class StreamInfer:
         *,
         on_refused: Callable[[str, str], None],
         clock: Callable[[], float],
+        observer: RequestObserver | None = None,
     ) -> None:
+        self._observer = observer
         self._catalog = catalog
         self._timeout_s = settings.request_timeout
         self._on_refused = on_refused
@@ -120,6 +146,8 @@ class StreamInfer:
             call.refuse(code_of(error), str(error))
             self._on_refused("grpc", reason_of(error))
         else:
+            if self._observer is not None:
+                call.observe(self._observer, served.name)
             served.submit(call)
         return call
 

@@ -13,8 +13,9 @@ from salver.errors import ErrorKind, InvalidInput
 from salver.protocol.seldon_forms import json_of
 from salver.protocol.seldon_meta import PUID_HEADER, failure_message
 from salver.server.http.head import RequestHead
-from salver.server.http.observe import Observation
+from salver.server.observe import Observation
 from salver.server.rest.status import HTTP_STATUS, seldon_status
+from salver.telemetry.trace import TRACEPARENT, TraceContext, header_of, in_span
 
 if TYPE_CHECKING:
     from salver.server.http.connection import HttpConnection
@@ -64,14 +65,20 @@ class HttpCall(Call):
             self.added_headers = []
         self.added_headers.append((name, value))
 
+    @property
+    def span(self) -> TraceContext | None:
+        return None if self.observation is None else self.observation.span
+
     def header(self, name: bytes) -> bytes:
+        if name == TRACEPARENT and self.span is not None:
+            return header_of(self.span)
         for key, value in self.head.headers:
             if key == name:
                 return value
         return b""
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self.head.headers
+        return in_span(self.head.headers, self.span)
 
     def refuse(self, status: int, message: str) -> None:
         """Answers with an error of the protocol's form."""

@@ -17,6 +17,7 @@ from salver.protocol.frame import ContentCoding
 from salver.server.http.asgi import run_application
 from salver.server.http.calls import HttpCall, SeldonCall
 from salver.server.http.head import HttpError, RequestHead
+from salver.server.http.observe import answered_http
 from salver.server.http.reader import RequestReader
 from salver.server.rest.status import HTTP_STATUS, RETRY_AFTER_S
 
@@ -159,7 +160,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader.body = b""
         self._call = call
         if listener.observer is not None:
-            call.observation = listener.observer.begin(head)
+            call.observation = listener.observer.begin(head.traceparent, head.request_id)
         if head.unsupported_coding:
             name = head.unsupported_coding.decode("latin-1")
             self.answer_error(call, 415, f"content-encoding '{name}' is not supported: use gzip")
@@ -188,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
         self._reader.body = b""
         self._call = call
         if listener.observer is not None:
-            call.observation = listener.observer.begin(head)
+            call.observation = listener.observer.begin(head.traceparent, head.request_id)
         if head.unsupported_coding:
             name = head.unsupported_coding.decode("latin-1")
             call.refuse(415, f"content-encoding '{name}' is not supported: use gzip")
@@ -199,6 +200,8 @@ class HttpConnection(asyncio.Protocol):
         except RequestError as error:
             call.fail(error.kind, str(error))
             return
+        if call.observation is not None:
+            call.observation.model = model.name
         model.submit(call)
 
     def new_id(self) -> str:
@@ -247,7 +250,8 @@ class HttpConnection(asyncio.Protocol):
             self.transport.write(prefix + b"%d\r\n\r\n" % size)
             self.transport.write(body)
         if observation is not None and self._listener.observer is not None:
-            self._listener.observer.end(observation, head, call, 200, "")
+            answered = answered_http(observation, head, call, 200, "")
+            self._listener.observer.end(observation, answered)
         self._call = None
         self.finish(keeps_alive=head.keeps_alive)
 
@@ -260,8 +264,10 @@ class HttpConnection(asyncio.Protocol):
             body = error_body(message)
         self.write_head(status, call.echoed_headers(), len(body), call.head.keeps_alive)
         self.transport.write(body)
-        if call.observation is not None and self._listener.observer is not None:
-            self._listener.observer.end(call.observation, call.head, call, status, message)
+        observation = call.observation
+        if observation is not None and self._listener.observer is not None:
+            answered = answered_http(observation, call.head, call, status, message)
+            self._listener.observer.end(observation, answered)
         self._call = None
         self.finish(keeps_alive=call.head.keeps_alive)
 

@@ -16,7 +16,7 @@ from salver.errors import StartupError
 from salver.server.http.asgi import AsgiApp
 from salver.server.http.connection import HttpConnection
 from salver.server.http.head import HeadCache, RequestHead
-from salver.server.http.observe import RequestObserver
+from salver.server.observe import RequestObserver
 from salver.settings import ServeSettings
 
 _SWEEP_S = 1.0

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
+from salver.engine.call import Call
 from salver.engine.flow_inspection import FlowInspection
 from salver.engine.flow_ports import Failure, Message
 from salver.errors import ErrorKind
@@ -18,6 +19,7 @@ from salver.server.apis.access import authoriser
 from salver.server.rest.graphs import EdgeRoutes
 
 FLOW = Flow("chain", (Step("a", Service("default", "a")),), (Edge("a"),))
+CALL = Call(int(Codec.V2_JSON), 0, b"", arrived_s=0.0, deadline_s=1.0)
 PATH = "/salver/v1/graphs/default/chain/edges"
 
 
@@ -25,7 +27,8 @@ def inspected() -> FlowInspection:
     found = FlowInspection(now=lambda: 5.0, new_id=lambda: "id")
     observer = found.observer("default", "chain", FLOW)
     for text in (b"1", b"2"):
-        run = observer.begin("run", Message(int(Codec.V2_JSON), 0, text, is_request=True))
+        request = Message(int(Codec.V2_JSON), 0, text, is_request=True)
+        run = observer.begin("run", request, CALL)
         run.on_answer(0, (), Message(int(Codec.V2_JSON), 0, text, is_request=False), 0.0)
     run.on_failure(0, Failure(ErrorKind.MODEL_FAILED, "no"), 0.0)
     return found
