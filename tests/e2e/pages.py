@@ -3,7 +3,7 @@
 A yaml, python or json block whose first line is a comment with a file name becomes that file.
 Commands run in order, in one folder, which has the project's `examples/`. `salver serve` goes on
 in the background until the next one, on ports of its own; addresses in later commands are
-replaced. Lines after a command are its answer: spaces, ages and sizes may differ, and `...`
+replaced. Lines after a command are its answer: spaces, empty lines and ages may differ, and `...`
 stands for anything, on a line of its own for any number of lines.
 """
 
@@ -99,7 +99,8 @@ class Run:
             return f"{done.stdout}{done.stderr}"
         pattern = "\n".join(map(_pattern, typed.shown))
         pattern = pattern.replace(_ANY_LINES + "\n", _ANY_LINES)
-        got = "\n".join(map(_plain, self._as_shown(done.stdout).splitlines())) + "\n"
+        lines = filter(None, map(_plain, self._as_shown(done.stdout).splitlines()))
+        got = "\n".join(lines) + "\n"
         if typed.shown and not re.fullmatch(pattern + "\n?", got):
             return f"the answer is another one: {got}"
         return ""

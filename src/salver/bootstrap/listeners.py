@@ -54,16 +54,16 @@ async def start_http(
             status=str(status),
         ).value += 1
 
+    observer = _observer(settings, spans)
     app = build_app(
         directory,
         settings,
         render_metrics=render_metrics,
         more_routes=routes,
         list_services=list_services,
+        observer=observer,
     )
-    listener = HttpListener(
-        directory, app, settings, count_status=count_status, observer=_observer(settings, spans)
-    )
+    listener = HttpListener(directory, app, settings, count_status=count_status, observer=observer)
     await listener.start()
     return listener
 

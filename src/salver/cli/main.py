@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from salver.cli import mlserver_files, parser
+from salver.cli import manifest_targets, mlserver_files, parser
 from salver.cli.commands import COMMANDS, HIDDEN, Command, find_module
 from salver.cli.options import resolve
 from salver.errors import ManifestError, SalverError, SettingsError
@@ -67,9 +67,10 @@ def _reader_left() -> int:
 
 def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     targets, flags = parser.parse_serve(arguments)
+    declared, targets = manifest_targets.split_targets(targets)
     manifests, models = mlserver_files.split_files(flags.get("filename") or ())
-    if models:
-        flags = {**flags, "filename": manifests}
+    if models or declared:
+        flags = {**flags, "filename": [*manifests, *declared]}
     targets, defaults = _mlserver_defaults([*targets, *models])
     graphs, targets = _python_graphs(targets)
     settings = _settings(flags, environ, len(targets), defaults)

@@ -23,9 +23,11 @@ each TARGET is one of
   a model file            iris.skops  churn.joblib  trees.ubj  net.onnx
   a Python class          my_model.py:Iris
   a graph in Python       fraud.py            (functions with @salver.graph)
+  a manifest              isvc.yaml  pipeline.yaml   (what kubectl applies)
   a folder                with one model per entry, versions as folders 1, 2, ...
-The format is recognised from the content; --runtime overrides it. With -f, the resources in
-files are applied at the start. Without either, what was applied before is served again.
+The format is recognised from the content; --runtime overrides it. Manifests, and with -f also
+folders and URLs of them, are applied at the start. Without anything to serve, what was applied
+before is served again.
 """
 
 _EXAMPLES = """\

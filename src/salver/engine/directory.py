@@ -251,6 +251,11 @@ class ModelDirectory:
         """The parts of the graph that the scope means, by name; none of what is no graph."""
         return self._seldon.parts(scope)
 
+    def named(self, scope: str) -> str:
+        """The name of the service that a path or host means; empty if there is none."""
+        found = self._scopes.get(scope)
+        return found[0].name if found is not None else ""
+
     def forwarder(self, scope: str) -> Forwarder | None:
         """What answers every path under this one, or at this host; None if nothing does."""
         return self._forwarders.get(scope)

@@ -30,6 +30,7 @@ from salver.errors import (
 )
 from salver.protocol.messages import Message, unpacked
 from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
+from salver.telemetry.trace import TraceContext
 
 READY_PATH = "/readyz"
 _GRACE_S = 1.0
@@ -94,7 +95,7 @@ class GraphForwarder:
     async def _ask(self, request: ForwardedRequest) -> _Answer:
         now_s = self._clock()
         codec, aux, body = read_request(request, self._max_body_bytes)
-        call = _ForwardedCall(codec, aux, body, request.headers, now_s, now_s + self._timeout_s)
+        call = _ForwardedCall(codec, aux, body, request, now_s, now_s + self._timeout_s)
         self._model.submit(call)
         try:
             return await call.wait(self._clock)
@@ -151,19 +152,19 @@ class _Answer:
 class _ForwardedCall(Call):
     """A call whose answer is waited for."""
 
-    __slots__ = ("_added", "_answer", "_headers")
+    __slots__ = ("_added", "_answer", "_request")
 
     def __init__(
         self,
         codec: int,
         aux: int,
         body: bytes,
-        headers: _Headers,
+        request: ForwardedRequest,
         arrived_s: float,
         deadline_s: float,
     ) -> None:
         super().__init__(int(codec), aux, body, arrived_s=arrived_s, deadline_s=deadline_s)
-        self._headers = headers
+        self._request = request
         self._added: list[tuple[bytes, bytes]] = []
         self._answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
@@ -204,11 +205,15 @@ class _ForwardedCall(Call):
     def add_header(self, name: bytes, value: bytes) -> None:
         self._added.append((name, value))
 
+    @property
+    def span(self) -> TraceContext | None:
+        return self._request.span
+
     def header(self, name: bytes) -> bytes:
-        return _header(self._headers, name)
+        return _header(self._request.headers, name)
 
     def headers(self) -> _Headers:
-        return self._headers
+        return self._request.headers
 
 
 def _is_json(body: bytes) -> bool:

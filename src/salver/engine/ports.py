@@ -10,6 +10,7 @@ import msgspec
 
 from salver.engine.call import Call
 from salver.inference.metadata import ModelMetadata
+from salver.telemetry.trace import TraceContext
 
 
 class ModelStatus(msgspec.Struct, frozen=True):
@@ -51,12 +52,14 @@ class ServedModel(Protocol):
 
 
 class ForwardedRequest(msgspec.Struct, frozen=True):
-    """A whole HTTP request that somebody else is to answer. `target` is path and query."""
+    """A whole HTTP request that somebody else is to answer. `target` is path and query, `span`
+    what it is part of, if spans of it are recorded."""
 
     method: str
     target: str
     headers: Sequence[tuple[bytes, bytes]] = ()
     body: bytes = b""
+    span: TraceContext | None = None
 
 
 class ForwardedAnswer(Protocol):

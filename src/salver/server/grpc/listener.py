@@ -54,8 +54,8 @@ async def serve_grpc(
 ) -> GrpcListener:
     """Serves the catalog on `settings.grpc_port`; must run on the loop that is to serve.
 
-    `front` is for tests; by default `front_for(settings)`. `observer` logs and traces. Raises `StartupError` if the
-    port is taken or the TLS files are unreadable.
+    `front` is for tests; by default `front_for(settings)`. `observer` logs and traces. Raises
+    `StartupError` if the port is taken or the TLS files are unreadable.
     """
     front = front_for(settings) if front is None else front
     service = InferenceService(

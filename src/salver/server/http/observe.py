@@ -37,16 +37,22 @@ def answered_http(
     )
 
 
-def answered_forward(method: str, path: str, name: str, size: int, status: int) -> Answered:
-    """A request that was handed on whole to what serves under that name."""
+def answered_forward(
+    method: str, path: str, name: str, size: int, status: int, *, is_cut: bool
+) -> Answered:
+    """A request that was handed on whole to what serves under that name. `is_cut`: its answer, if
+    it had begun at all, was not brought to its end."""
+    error = f"it answered {status}" if status >= 500 else ""
+    if is_cut:
+        error = "its answer was cut off" if status else "its caller left before the answer"
     return Answered(
         protocol="http",
         target=path,
         status=status,
         model=name,
         bytes_in=size,
-        error=f"it answered {status}" if status >= 500 else "",
-        is_fault=status >= 500,
+        error=error,
+        is_fault=status >= 500 or (is_cut and status > 0),
         attributes={
             "http.request.method": method,
             "http.response.status_code": status,

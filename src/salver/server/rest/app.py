@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from salver.engine.directory import ModelDirectory
 from salver.errors import ArtifactError, RequestError
+from salver.server.observe import RequestObserver
 from salver.server.rest.answers import error_answer, refusal
 from salver.server.rest.models import EXTENSIONS, ModelRoutes
 from salver.server.rest.pages import PageRoutes
@@ -35,10 +36,12 @@ def build_app(
     extensions: Sequence[str] = EXTENSIONS,
     more_routes: Sequence[BaseRoute] = (),
     list_services: ListServices = no_services,
+    observer: RequestObserver | None = None,
 ) -> ASGIApp:
     """The application; `more_routes` come before those of V1 and V2 and may so replace one.
 
-    `list_services` gives the objects of the services that are declared.
+    `list_services` gives the objects of the services that are declared, `observer` logs and traces
+    what is handed on to services whole.
     """
     models = ModelRoutes(
         catalog,
@@ -64,7 +67,7 @@ def build_app(
     )
     # A path with a slash too many is unknown: a redirect would lose the body of a POST.
     app.router.redirect_slashes = False
-    return ServicePaths(SeldonPrefix(app, catalog), catalog)
+    return ServicePaths(SeldonPrefix(app, catalog), catalog, observer)
 
 
 async def _on_request_error(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from salver.errors import RequestError
 from salver.protocol.http_headers import HOP_BY_HOP
 from salver.server.http.asgi import LASTING
 from salver.server.rest.answers import refusal
+from salver.telemetry.trace import TraceContext, in_span
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -23,17 +24,25 @@ _NOT_ANSWERED = HOP_BY_HOP | {b"date"}
 
 
 async def forward(
-    forwarder: Forwarder, scope: Scope, receive: Receive, send: Send, *, prefix: bytes
+    forwarder: Forwarder,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    prefix: bytes,
+    span: TraceContext | None = None,
 ) -> None:
     """Answers the request with what the forwarder says.
 
-    `prefix` is what comes off the path, and is told in `X-Forwarded-Prefix`.
+    `prefix` is what comes off the path, and is told in `X-Forwarded-Prefix`; `span` is what the
+    request is part of.
     """
     request = ForwardedRequest(
         scope["method"],
         _target(scope, prefix),
-        _request_headers(scope, prefix),
+        in_span(_request_headers(scope, prefix), span),
         await _body(receive),
+        span,
     )
     # An answer may last, as a stream of tokens does; each piece has a time limit of its own.
     last = (scope.get("extensions") or {}).get(LASTING)

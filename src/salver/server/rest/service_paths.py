@@ -12,9 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from salver.engine.directory import LOCAL_HOST, MODEL_ADDRESS, ModelDirectory
 from salver.errors import ModelNotFound
+from salver.server.observe import RequestObserver
 from salver.server.rest.answers import refusal
 from salver.server.rest.forwarding import forward
 from salver.server.rest.models import SEEN_CATALOG
+from salver.server.rest.seen_forward import SeenForward
 
 _PREFIX = re.compile(r"/serving/([^/]+/[^/]+)(/.*|)")
 _RAW_PREFIX = re.compile(rb"/serving/[^/]+/[^/]+")
@@ -23,8 +25,12 @@ _RAW_PREFIX = re.compile(rb"/serving/[^/]+/[^/]+")
 class ServicePaths:
     """Wraps the application: strips the prefix and narrows the catalog, or forwards."""
 
-    def __init__(self, app: ASGIApp, directory: ModelDirectory) -> None:
+    def __init__(
+        self, app: ASGIApp, directory: ModelDirectory, observer: RequestObserver | None = None
+    ) -> None:
+        """`observer` logs and traces what is forwarded."""
         self.app = app
+        self._observer = observer
         self._directory = directory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +42,14 @@ class ServicePaths:
         forwarder = self._directory.forwarder(place)
         if forwarder is not None:
             raw = _RAW_PREFIX.match(scope["raw_path"]) if match is not None else None
-            await forward(forwarder, scope, receive, send, prefix=raw[0] if raw else b"")
+            prefix = raw[0] if raw else b""
+            if self._observer is None:
+                await forward(forwarder, scope, receive, send, prefix=prefix)
+            else:
+                seen = SeenForward(self._observer, self._directory.named(place), scope, send)
+                with seen:
+                    span = seen.observation.span
+                    await forward(forwarder, scope, receive, seen.send, prefix=prefix, span=span)
             return
         try:
             view = self._directory.view(place)
