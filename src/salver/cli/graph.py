@@ -17,7 +17,8 @@ from salver.cli.session import Session
 from salver.cli.terminal import Style, columns, is_terminal
 from salver.errors import CommandFailed
 from salver.graphs.drawing import Glyphs, mermaid, tree
-from salver.graphs.picture import Sample, picture_of, rate_text
+from salver.graphs.outline import outline_of
+from salver.graphs.picture import Sample, rate_text
 from salver.graphs.shown import ShownGraph, ShownVariant
 
 USAGE = "show NAME | render FILE.py [options]"
@@ -157,7 +158,7 @@ def rendered(
             continue
         from salver.graphs.svg import svg
 
-        picture = picture_of(variant.flow, sample)
+        picture = outline_of(variant.flow, sample)
         lines += (svg(picture) if output == "svg" else mermaid(picture)).rstrip("\n").split("\n")
     return lines
 
@@ -191,7 +192,7 @@ def _drawing(
         seen = f", {rate_text(sample.requests, sample)}" if sample is not None else ""
         lines.append(style.paint(f"{variant.name}: {share} {variant.percent:g}%{seen}", "bold"))
     glyphs = Glyphs(is_unicode=style.is_unicode)
-    rows = tree(picture_of(variant.flow, sample), glyphs)
+    rows = tree(outline_of(variant.flow, sample), glyphs)
     used = [index for index in range(3) if any(row[index] for row in rows)]
     cells = [[row[index] for index in used] for row in rows]
     for line, row in zip(columns(cells), rows, strict=True):

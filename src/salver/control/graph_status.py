@@ -96,7 +96,7 @@ def failure_of(view: GraphView) -> tuple[str, str] | None:
 
 def _ready(view: GraphView) -> Condition:
     if view.stopped:
-        return Condition("Ready", False, "Stopped", "salver.dev/stop is true")
+        return Condition("Ready", False, "Stopped", "serving.kserve.io/stop is true")
     failure = failure_of(view)
     if failure is not None and not (view.serves and view.problem is not None):
         return Condition("Ready", False, *failure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -17,21 +18,34 @@ from salver.engine.call import Call
 from salver.engine.flow_feedback import give_feedback
 from salver.engine.flow_outputs import Asked, asked_outputs
 from salver.engine.flow_ports import Bindings, Message
-from salver.engine.flow_program import Program
+from salver.engine.flow_program import FROM_REQUEST, Program
 from salver.engine.flow_run import FlowRun
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, Scheduler
 from salver.engine.step_batches import StepBatch
 from salver.engine.traffic import RandomNumber, sticky_point
-from salver.errors import ModelNotFound, ModelNotReady, RequestError
-from salver.graphs.flow import Conditions, Flow, Function, Service, Step, Unit, Weights
+from salver.errors import ErrorKind, ModelNotFound, ModelNotReady, RequestError
+from salver.graphs.flow import (
+    Address,
+    Conditions,
+    Edge,
+    Flow,
+    Function,
+    Service,
+    Step,
+    Unit,
+    Weights,
+)
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.protocol.gjson import exists
-from salver.protocol.messages import as_model, unpacked
+from salver.protocol.messages import Body, as_model, unpacked
 from salver.protocol.operations import Operation, operation_of
 from salver.protocol.wire_codes import Codec
 
+logger = logging.getLogger("salver.graphs")
+
 PLATFORM = "salver_graph"
+_ID_BYTES = 256
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 _V2 = (Codec.V2_JSON, Codec.V2_GRPC)
 
@@ -66,7 +80,7 @@ class GraphModel:
         self.scheduler = scheduler
         self.in_flight = 0
         """Runs whose caller waits."""
-        self.conditions: dict[int, Sequence[Callable[[bytes], bool]]] = {}
+        self.conditions: dict[int, Sequence[Callable[[Body], bool]]] = {}
         self.weights: dict[int, Callable[[bytes], int]] = {}
         self.batches: dict[int, StepBatch] = {}
         self._new_id = new_id
@@ -83,39 +97,49 @@ class GraphModel:
             elif isinstance(action, Weights):
                 self.weights[node.number] = _by_weight(action.weights, random_number)
         self._needs_id = bool(bindings.choosers)
-        self._is_single = len(flow.steps) == 1
+        self._hands_on = _hands_on(self.program)
 
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
+        try:
+            if operation_of(call.codec) is Operation.FEEDBACK:
+                give_feedback(self, call)
+                return
+            run = self._run(call)
+        except RequestError as error:
+            call.fail(error.kind, str(error))
+        except Exception as error:
+            logger.exception("graph '%s': a request cannot begin", self.name)
+            text = f"the graph cannot begin, which is a fault of the server: {error}"
+            call.fail(ErrorKind.MODEL_FAILED, text)
+        else:
+            run.begin()
+
+    def _run(self, call: Call) -> FlowRun:
+        """The run of a call, before it begins. Raises `RequestError`."""
         codec = call.codec & 0xFF
-        if operation_of(call.codec) is Operation.FEEDBACK:
-            give_feedback(self, call)
-            return
         request = Message(
             codec, call.aux, call.body, is_request=True, coding=call.codec >> 8 & 0xFF
         )
-        try:
-            asked: Asked | None = None
-            if request.coding and not self._is_single:
-                request = unpacked(request, self._max_body_bytes)
-            if codec in _V2 and not self._is_single:
-                request, asked = asked_outputs(request)
-            run_id = self._run_id(call, request) if self._needs_id or codec in _SELDON else ""
-            if not run_id and self.observer is not None:
-                run_id = call.header(b"x-request-id").decode("latin-1")
-        except RequestError as error:
-            call.fail(error.kind, str(error))
-            return
+        asked: Asked | None = None
+        if request.coding and (codec in _SELDON or not self._hands_on):
+            request = self.plain(request)
+        if codec in _V2 and not self._hands_on:
+            request, asked = asked_outputs(request)
+        run_id = self._run_id(call, request) if self._needs_id or codec in _SELDON else ""
+        if not run_id and self.observer is not None:
+            run_id = call.header(b"x-request-id").decode("latin-1")
         if self.flow.timeout_s:
             call.limit(min(call.deadline_s, call.arrived_s + self.flow.timeout_s))
+        observer = self.observer
+        if observer is not None:
+            observer = observer.begin(run_id, request, call)
         run = FlowRun(self, call, request, run_id)
-        if self.observer is not None:
-            run.observer = self.observer.begin(run_id, request, call)
+        run.observer = observer
         if asked is not None:
             run.asked = asked
             run.wants_binary = asked.is_binary
-        self.in_flight += 1
-        run.begin()
+        return run
 
     def _run_id(self, call: Call, request: Message) -> str:
         """What rewards name the request by: the caller's id of it, or a new one that is told."""
@@ -126,7 +150,7 @@ class GraphModel:
                 request.codec, bytes(request.body)
             )
             found = own or self._new_id()
-            call.add_header(b"seldon-puid", found.encode("latin-1", "replace"))
+            call.add_header(b"seldon-puid", _as_header(found))
             return found
         found = call.header(b"x-request-id").decode("latin-1")
         if not found:
@@ -136,9 +160,9 @@ class GraphModel:
 
     # What runs ask.
 
-    def on_end(self, run: FlowRun) -> None:
-        """The run's caller waits no more."""
-        self.in_flight -= 1
+    def plain(self, message: Message) -> Message:
+        """The message unpacked. Raises `InvalidInput`, `PayloadTooLarge`."""
+        return unpacked(message, self._max_body_bytes)
 
     def finished(self, run: FlowRun, message: Message) -> Message:
         """The run's answer as its caller gets it. Raises `RequestError`."""
@@ -233,6 +257,25 @@ class GraphModel:
                     yield f"service '{step.action.name}'", self._model_of(step)
                 except RequestError:
                     yield f"service '{step.action.name}'", None
+
+
+def _hands_on(program: Program) -> bool:
+    """Whether it is one step that gets the request as it is, and answers for the graph: nothing
+    needs to be read of either."""
+    node, output = program.nodes[0], program.output
+    return (
+        len(program.nodes) == 2
+        and isinstance(node.step.action, Service | Unit | Address | Function)
+        and all(each.is_plain and len(each.edges) == 1 for each in (node, output))
+        and node.edges[0][0] == FROM_REQUEST
+        and output.edges[0] == (0, Edge(node.step.name))
+    )
+
+
+def _as_header(text: str) -> bytes:
+    """What may stand in a header: ids come from bodies too, and may hold line ends."""
+    found = text.encode("ascii", "replace")[:_ID_BYTES]
+    return bytes(each if 0x20 < each < 0x7F else 0x3F for each in found)
 
 
 def _once(tensors: Sequence[TensorMetadata]) -> tuple[TensorMetadata, ...]:

@@ -9,7 +9,7 @@ of the edges, the states of the steps and their timers; what steps do is `flow_r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -271,7 +271,7 @@ class FlowEdges:
         except Exception as error:
             self.break_off(error)
 
-    def drop_timers(self, kept: set[int]) -> None:
+    def drop_timers(self, kept: Container[int]) -> None:
         """Those of steps on the way to the answer, but for some, need not come."""
         nodes = self.model.program.nodes
         for number in list(self._timers):

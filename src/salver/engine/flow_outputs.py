@@ -57,9 +57,11 @@ def asked_outputs(request: Message) -> tuple[Message, Asked | None]:
         return _asked_in_grpc(request)
     if request.aux == RAW_BODY_AUX:
         return request, None
+    end = request.aux or len(request.body)
     view = memoryview(request.body)
-    end = request.aux or len(view)
-    text = bytes(view[:end])
+    text = request.body if end == len(view) else bytes(view[:end])
+    if isinstance(text, memoryview):
+        text = bytes(text)
     if b'"outputs"' not in text and b"binary_data_output" not in text:
         return request, None
     try:

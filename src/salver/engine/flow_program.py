@@ -40,6 +40,7 @@ class Node:
         "step",
         "survives",
         "targets",
+        "timeout_s",
         "trigger_from",
     )
 
@@ -61,7 +62,9 @@ class Node:
         self.is_side = False
         """Nothing of it gets into the answer: it goes on after it, and its failure is its own."""
         self.survives = False
-        """Those who wait for it can do without it."""
+        """Those on the way to the answer who wait for it can do without it, or others without them."""
+        self.timeout_s = step.timeout_s
+        """What a call of it may take: with functions asked as one, what all of them may."""
         self.chain: tuple[Node, ...] = (self,)
         """The functions that are asked as one, from this one on; empty if one before asks it."""
 
@@ -85,11 +88,9 @@ class Program:
                     self.from_request if source == FROM_REQUEST else self.nodes[source].targets
                 ).append(place)
         self._mark_sides()
-        for node in self.nodes:
-            node.survives = bool(node.targets) and all(
-                self._can_do_without(target, at) for target, at in node.targets
-            )
+        self._mark_survivors()
         self._fuse()
+        self.sides = [node for node in self.nodes if node.is_side]
         self.has_cycles = any(node.is_in_cycle for node in self.nodes)
         self.counts = [len(node.edges) for node in self.nodes]
 
@@ -104,8 +105,22 @@ class Program:
         for node in self.nodes:
             node.is_side = node.number not in needed
 
+    def _mark_survivors(self) -> None:
+        """From the output backwards, until nothing changes: in a cycle once may not be enough."""
+        is_changed = True
+        while is_changed:
+            is_changed = False
+            for node in reversed(self.nodes):
+                survives = not node.is_side and all(
+                    self._can_do_without(target, at) for target, at in node.targets
+                )
+                if survives and node.targets and not node.survives:
+                    node.survives = is_changed = True
+
     def _can_do_without(self, target: int, at: int) -> bool:
         node = self.nodes[target]
+        if node.is_side or node.survives:
+            return True
         is_trigger = at >= node.trigger_from
         join = node.step.triggers_join if is_trigger else node.step.join
         return join == "any" or (node.step.quorum > 0 and not is_trigger)
@@ -118,6 +133,7 @@ class Program:
                 continue
             head = next(each for each in self.nodes if node in each.chain)
             head.chain = (*head.chain, *after.chain)
+            head.timeout_s += after.timeout_s
             after.chain = ()
 
     def _next_of(self, node: Node) -> Node | None:
@@ -137,8 +153,13 @@ class Program:
             and step.timeout_s == node.step.timeout_s
             and action.method not in ("route", "aggregate")
             and after.number > node.number
+            and not self._shows_input(after)
         )
         return after if is_next else None
+
+    def _shows_input(self, node: Node) -> bool:
+        """Whether others get what it was given: that of functions asked as one is never written."""
+        return any(self.nodes[to].edges[at][1].end == "inputs" for to, at in node.targets)
 
 
 def _is_fusible(step: Step) -> bool:

@@ -1,35 +1,39 @@
 """One request on its way through a graph.
 
-Each step waits until its edges are decided, acts once, and decides the edges that begin at it
-(`graphs/flow.py` says what the joins mean). All of it happens in the event loop's turns in which
-answers come: nothing here waits. The run ends with the first answer of its output, or when there
-can be none any more; steps whose answers nobody needs then are abandoned, while side branches
-(detectors, logs) go on.
+Each step waits until its edges are decided (`flow_edges.py`), acts once, and decides the edges
+that begin at it (`graphs/flow.py` says what the joins mean). All of it happens in the event loop's
+turns in which answers come: nothing here waits. The run ends with the first answer of its output,
+or when there can be none any more; steps whose answers nobody needs then are abandoned, while side
+branches (detectors, logs) go on. However it goes, the caller is told exactly once, unless it has
+left.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import msgspec
 
 from salver.engine.call import Call
 from salver.engine.flow_calls import FlowCall
+from salver.engine.flow_edges import ABSENT, DONE, GONE, RUNNING, WAITING, Absent, FlowEdges, Value
 from salver.engine.flow_outputs import Asked
-from salver.engine.flow_ports import Failure, FlowObserver, Message
+from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_program import Node
 from salver.engine.flow_starts import STARTS
-from salver.engine.flow_texts import named, no_output, tolerated
+from salver.engine.flow_texts import Tolerated, named, no_output, step_that_failed, tolerated
 from salver.errors import ErrorKind, InvalidInput, ModelFailed, RequestError
 from salver.graphs.flow import (
     ALL_BRANCHES,
     Edge,
     Function,
     Pass,
+    Service,
     Step,
+    Unit,
 )
 from salver.protocol.bundle import unpack_reply
 from salver.protocol.messages import (
@@ -38,61 +42,38 @@ from salver.protocol.messages import (
     find_tensor,
     tensors_of,
 )
-from salver.protocol.wire_codes import Codec
 
 if TYPE_CHECKING:
     from salver.engine.executor import GraphModel
 
-_WAITING, _RUNNING, _DONE, _ABSENT = 0, 1, 2, 3
-_FORMAT_BITS = 0xFFFF
-_SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
+logger = logging.getLogger("salver.graphs")
+
+_NOBODY: frozenset[int] = frozenset()
 
 
-class _Absent:
-    """As the value of an edge: no message will come."""
-
-
-ABSENT = _Absent()
-_Value = Message | _Absent | None
-"""What an edge has: None while it is undecided."""
-
-
-class FlowRun:
-    """See the module. Keeps its `GraphModel` alive until its last step has answered."""
+class FlowRun(FlowEdges):
+    """See the module. Keeps its `GraphModel` alive until its last step has answered, and is itself
+    kept by those who are asked: by nothing else, and by no cycle."""
 
     __slots__ = (
-        "_failure",
+        "_aside",
+        "_has_misfits",
         "_is_pumping",
         "_missing",
-        "_ready",
-        "_state",
-        "_timers",
-        "_visits",
         "asked",
-        "asks",
         "branches",
-        "call",
         "given",
-        "is_over",
         "metrics",
-        "model",
-        "observer",
         "request",
         "run_id",
         "tags",
-        "values",
         "wants_binary",
     )
 
     def __init__(self, model: GraphModel, call: Call, request: Message, run_id: str) -> None:
-        program = model.program
-        self.model = model
-        self.call = call
+        super().__init__(model, call)
         self.request = request
         self.run_id = run_id
-        self.observer: FlowObserver | None = None
-        """Who sees what happens to this request."""
-        self.is_over = False
         self.asked: Asked | None = None
         """The outputs that the caller names, if it does."""
         self.wants_binary = False
@@ -100,36 +81,42 @@ class FlowRun:
         """What the choosing steps have chosen, by their numbers."""
         self.tags: dict[str, object] = {}
         self.metrics: list[dict[str, object]] = []
-        self.values: list[list[_Value]] = [[None] * count for count in program.counts]
-        self._state = [_WAITING] * len(program.counts)
-        self.given: dict[int, Message] = {}
-        self._visits: dict[int, int] = {}
-        self.asks: dict[int, FlowCall] = {}
-        self._ready: deque[Node] = deque()
+        self.given: dict[int, Sequence[Message]] = {}
+        self._aside: set[int] | frozenset[int] = _NOBODY
+        self._has_misfits = False
+        """A failure was tolerated that the run's wire format has no form for."""
         self._is_pumping = False
-        self._timers = 0
-        self._failure: Failure | None = None
         self._missing = ""
+        model.in_flight += 1
+
+    def __del__(self) -> None:
+        # Queues drop calls whose client has left without a word, and the run with the last one.
+        if not self.is_over:
+            self.model.in_flight -= 1
 
     def begin(self) -> None:
-        """Gives the request to the steps that wait for it."""
-        nodes = self.model.program.nodes
-        for number, at in self.model.program.from_request:
-            node = nodes[number]
-            self.decide(node, at, self.through(node.edges[at][1], self.request, "the request"))
-        self._pump()
-        if not self.model.program.output.edges:
-            # A graph without output takes the request; nobody waits for what it makes of it.
-            self._finish(assemble((), self.request, is_request=False))
+        """Gives the request to the steps that wait for it. Never raises."""
+        program = self.model.program
+        try:
+            for number, at in program.from_request:
+                node = program.nodes[number]
+                value = self.through(node.edges[at][1], self.request, "the request")
+                self.decide(node, at, value)
+            if not program.output.edges:
+                # A graph without output takes the request; nobody waits for what it makes of it.
+                self._finish(assemble((), self.request, is_request=False))
+            self.pump()
+        except Exception as error:
+            self.break_off(error)
 
     def steps_done(self) -> list[Step]:
         """The steps that have answered, in the order of the flow."""
         nodes = self.model.program.nodes[:-1]
-        return [node.step for node in nodes if self._state[node.number] == _DONE]
+        return [node.step for node in nodes if self.state[node.number] == DONE]
 
     # Edges.
 
-    def through(self, edge: Edge, message: Message, source: str) -> Message | _Absent:
+    def through(self, edge: Edge, message: Message, source: str) -> Message | Absent:
         """What of a message comes through an edge."""
         if not edge.tensor:
             return message
@@ -142,152 +129,83 @@ class FlowRun:
         self._missing = f"{source} has no tensor '{edge.tensor}' (it has {has})"
         return ABSENT
 
-    def decide(self, node: Node, at: int, value: _Value) -> None:
-        values = self.values[node.number]
-        if values[at] is None or node.is_in_cycle:
-            values[at] = value
-            self._consider(node, at)
-
-    def _consider(self, node: Node, at: int) -> None:
-        """Starts the step, or gives it up, if its edges say so."""
-        state = self._state[node.number]
-        if state != _WAITING and not self._may_run_again(node, at):
-            return
-        values = self.values[node.number]
-        step = node.step
-        if len(values) == 1:
-            verdict = None if values[0] is None else values[0] is not ABSENT
-        else:
-            cut = node.trigger_from
-            verdict = _verdict(values[:cut], step.join, step.quorum)
-            if verdict is not False and len(values) > cut:
-                triggered = _verdict(values[cut:], step.triggers_join, 0)
-                verdict = False if triggered is False else verdict if triggered else None
-        if verdict:
-            self._set_ready(node)
-        elif verdict is False:
-            self._skip(node)
-        elif step.window_s and step.join == "outer" and values[at] is not ABSENT:
-            self._wait(step.window_s, partial(self._close_window, node))
-
-    def _may_run_again(self, node: Node, at: int) -> bool:
-        visits = self._visits.get(node.number, 0)
-        is_news = isinstance(self.values[node.number][at], Message)
-        if not node.is_in_cycle or not is_news or self._state[node.number] != _DONE:
-            return False
-        if visits >= node.step.max_visits:
-            text = f"step '{node.step.name}' has run {visits} times, which is its limit"
-            self._failure = self._failure or no_output(text)
-            return False
-        return True
-
-    def _set_ready(self, node: Node) -> None:
-        number = node.number
-        self._state[number] = _RUNNING
-        if node.is_in_cycle:
-            self._visits[number] = self._visits.get(number, 0) + 1
-        if len(self.values[number]) > 1 and not node.is_in_cycle:
-            self._release_undecided(node)
-        if node.step.delay_s:
-            self._wait(node.step.delay_s, partial(self._ready.append, node))
-        else:
-            self._ready.append(node)
-
-    def _close_window(self, node: Node) -> None:
-        if self._state[node.number] != _WAITING:
-            return
-        values = self.values[node.number]
-        for at in range(node.trigger_from):
-            if values[at] is None:
-                values[at] = ABSENT
-        self._consider(node, 0)
-
-    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
-        def on_time() -> None:
-            self._timers -= 1
-            if not self.call.is_abandoned:
-                then()
-                self._pump()
-
-        self._timers += 1
-        self.model.scheduler.call_later(seconds, on_time)
-
-    def _skip(self, node: Node) -> None:
-        """The step is not run: neither are those that cannot do without it."""
-        number = node.number
-        if node.is_in_cycle and self._visits.get(number, 0) < node.step.max_visits:
-            return  # What is not there now may come on the next round.
-        if self._state[number] == _ABSENT:
-            return
-        self._state[number] = _ABSENT
-        program = self.model.program
-        if node is program.output:
-            self._end_without_answer()
-            return
-        if self.observer is not None:
-            self.observer.on_skipped(number)
-        self._send_absence(node)
-
-    def _send_absence(self, node: Node) -> None:
-        nodes = self.model.program.nodes
-        if node.is_in_cycle:
-            return
-        for number, at in node.targets:
-            self.decide(nodes[number], at, ABSENT)
-
-    def _release_undecided(self, node: Node) -> None:
-        """The step goes ahead without some of its sources: nobody else may need them."""
-        for (source, _), value in zip(node.edges, self.values[node.number], strict=True):
-            if value is None and source >= 0:
-                self._release(self.model.program.nodes[source])
-
-    def _release(self, node: Node) -> None:
-        state = self._state
-        if state[node.number] not in (_WAITING, _RUNNING) or node.is_in_cycle:
-            return
-        if any(state[number] == _WAITING for number, _ in node.targets):
-            return
-        ask = self.asks.pop(node.number, None)
-        if ask is not None:
-            ask.is_abandoned = True
-        was_waiting = state[node.number] == _WAITING
-        state[node.number] = _ABSENT
-        if was_waiting:
-            self._release_undecided(node)
+    def edge_of(self, place: tuple[int, int]) -> Edge:
+        return self.model.program.nodes[place[0]].edges[place[1]][1]
 
     # Steps.
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Starts what is ready, and what becomes ready by that."""
         if self._is_pumping:
             return
         self._is_pumping = True
         try:
-            while self._ready:
-                node = self._ready.popleft()
-                if self._state[node.number] == _RUNNING and not (self.is_over and not node.is_side):
-                    self._start(node)
+            self._work()
+            if self.model.program.has_cycles:
+                self._settle()
         finally:
             self._is_pumping = False
-        if self.model.program.has_cycles and not (self.asks or self._timers or self.is_over):
-            # Nothing moves any more: what is undecided will stay so.
-            self._end_without_answer()
+
+    def _work(self) -> None:
+        while self._gone or self._ready:
+            if self._gone:
+                self._pass_on_absence(self._gone.popleft())
+                continue
+            node = self._ready.popleft()
+            is_wanted = not self.is_over or node.is_side or node.number in self._aside
+            if is_wanted and self.state[node.number] == RUNNING:
+                self._start(node)
+
+    def _settle(self) -> None:
+        """In a cycle nobody says that nothing more will come. Once nothing moves, nothing will."""
+        nodes = self.model.program.nodes
+        while not self.is_over and not self._timers:
+            if any(not nodes[number].is_side for number in self.asks):
+                return
+            node = next((each for each in nodes if self._waits_in_vain(each)), None)
+            if node is None:
+                self.end_without_answer()
+                return
+            self.close_window(node)
+            self._work()
+
+    def _waits_in_vain(self, node: Node) -> bool:
+        """Whether it has inputs enough but for those that will not come."""
+        given = self.values[node.number][: node.trigger_from]
+        is_outer = node.step.join == "outer" and self.state[node.number] == WAITING
+        return is_outer and None in given and any(isinstance(each, Message) for each in given)
 
     def _start(self, node: Node) -> None:
-        if node is self.model.program.output:
-            try:
-                self._finish(self.joined(node))
-            except RequestError as error:
-                self._end(Failure(error.kind, str(error)))
-            return
         try:
-            STARTS[type(node.step.action)](self, node)
-            if node.is_in_cycle and node.step.join == "any":
-                # What it has used it does not get again on the next round.
-                values = self.values[node.number]
-                values[:] = [None] * len(values)
+            if node is self.model.program.output:
+                self._finish(self.joined(node))
+            elif self._has_misfits and self._is_given_a_misfit(node):
+                return
+            else:
+                STARTS[type(node.step.action)](self, node)
         except RequestError as error:
-            self.on_failure(node, Failure(error.kind, str(error)), self.model.clock())
+            failure = Failure(error.kind, str(error))
+            if node is self.model.program.output:
+                self._end(failure)
+            else:
+                self.on_failure(node, failure, self.model.clock())
+
+    def _is_given_a_misfit(self, node: Node) -> bool:
+        """A failure that was tolerated is no message of this wire format: who is to be asked with
+        it fails of the same cause."""
+        if not isinstance(node.step.action, Service | Unit | Function):
+            return False
+        values = self.values[node.number][: node.trigger_from]
+        found = next((each for each in values if isinstance(each, Tolerated)), None)
+        if found is None:
+            return False
+        kind, text = found.failure.kind, f"there is no answer for it: {found.failure.message}"
+        self.on_failure(node, Failure(kind, text), self.model.clock())
+        return True
+
+    def opened(self, ask: FlowCall) -> None:
+        """The call is about to be made: the step's answer is what comes of it."""
+        self.asks[ask.node.number] = ref(ask)
 
     def joined(self, node: Node) -> Message:
         """The one message that a step is given."""
@@ -301,14 +219,15 @@ class FlowRun:
             for (_, edge), value in zip(edges, values, strict=False)
             if isinstance(value, Message)
         ]
-        action = node.step.action
-        is_choice_of_one = node.is_choice or (isinstance(action, Pass) and not action.merges)
-        if len(present) == 1 or (is_choice_of_one and not any(each.tensor for each, _ in present)):
-            edge, message = present[0]
-            if not edge.tensor and not edge.renames:
-                return message
         if not present:
             raise ModelFailed("nothing has come to it")
+        action = node.step.action
+        is_choice_of_one = node.is_choice or (isinstance(action, Pass) and not action.merges)
+        if is_choice_of_one and not any(each.tensor for each, _ in present):
+            present = present[:1]
+        edge, message = present[0]
+        if len(present) == 1 and not edge.tensor and not edge.renames:
+            return message
         return self.merged(present, node)
 
     def merged(self, present: Sequence[tuple[Edge, Message]], node: Node) -> Message:
@@ -334,8 +253,8 @@ class FlowRun:
         self.branches[node.number] = branch
         if self.observer is not None:
             self.observer.on_choice(node.number, branch)
-        self.given[node.number] = message
-        self._state[node.number] = _DONE
+        self.given[node.number] = (message,)
+        self._is_done(node)
         for place in node.targets:
             edge = self.edge_of(place)
             is_taken = edge.branch in (None, branch) or (
@@ -344,52 +263,81 @@ class FlowRun:
             target = self.model.program.nodes[place[0]]
             value = self.through(edge, message, f"step '{node.step.name}'") if is_taken else ABSENT
             self.decide(target, place[1], value)
+        if node.is_in_cycle:
+            self.take_late(node)
 
-    def edge_of(self, place: tuple[int, int]) -> Edge:
-        return self.model.program.nodes[place[0]].edges[place[1]][1]
+    def _is_done(self, node: Node) -> None:
+        self.state[node.number] = DONE
+        if node.is_in_cycle:
+            self.clear_used(node)
 
     # Answers.
 
     def on_answer(self, ask: FlowCall, body: bytes, aux: int) -> None:
-        """A step's call is answered."""
-        node = ask.node
-        if self.asks.pop(node.number, None) is not ask:
-            return
-        seconds = self.model.clock() - ask.started_s
-        if isinstance(node.step.action, Function):
-            self._on_reply(node, body, seconds)
-        else:
-            codec = ask.codec & 0xFF
-            message = Message(codec, aux, body, is_request=False, coding=ask.coding)
-            self._observed(node, message, seconds)
-            self._send(node, message)
-        self._pump()
-
-    def _on_reply(self, node: Node, body: bytes, seconds: float) -> None:
+        """A step's call is answered. Never raises."""
         try:
-            reply, bodies = unpack_reply(body)
+            if self._closed(ask):
+                self._take(ask, body, aux)
+                self.pump()
+        except Exception as error:
+            self.break_off(error)
+
+    def on_refusal(self, ask: FlowCall, failure: Failure) -> None:
+        """A step's call has failed. Never raises."""
+        try:
+            if self._closed(ask):
+                self.on_failure(ask.node, failure, ask.started_s)
+        except Exception as error:
+            self.break_off(error)
+
+    def _closed(self, ask: FlowCall) -> bool:
+        """Takes the call off the list; False if nobody waits for it."""
+        number = ask.node.number
+        kept = self.asks.get(number)
+        if kept is None or kept() is not ask:
+            return False
+        del self.asks[number]
+        return True
+
+    def _take(self, ask: FlowCall, body: bytes, aux: int) -> None:
+        node = ask.node
+        seconds = self.model.clock() - ask.started_s
+        try:
+            if isinstance(node.step.action, Function):
+                self._on_reply(ask, body, seconds)
+                return
+            message = Message(ask.codec & 0xFF, aux, body, is_request=False, coding=ask.coding)
+            if ask.coding:
+                message = self.model.plain(message)
         except InvalidInput as error:
-            self.on_failure(node, Failure(ErrorKind.MODEL_FAILED, str(error)), 0.0)
+            self.on_failure(node, Failure(ErrorKind.MODEL_FAILED, str(error)), ask.started_s)
             return
+        if self.observer is not None:
+            given = self.given.get(node.number, ())
+            self.observer.on_answer(node.number, given, message, seconds)
+        self._send(node, message)
+
+    def _on_reply(self, ask: FlowCall, body: bytes, seconds: float) -> None:
+        chain = ask.node.chain
+        last = chain[-1]
+        reply, bodies = unpack_reply(body)
         for meta in reply.meta.values():
             self.tags.update(meta.get("tags") or {})
             self.metrics += meta.get("metrics") or []
-        chain = node.chain
-        last = chain[-1]
         message: Message | None = None
         if reply.messages:
             head = reply.messages[-1]
             message = Message(head.codec, head.aux, bytes(bodies[-1]), head.is_request, head.coding)
         if reply.branch is not None:
             self.branches[last.number] = reply.branch
-            message = message or self.given[node.number]
+            message = message or self.given[chain[0].number][0]
         if message is None:
-            text = "it answered without a message"
-            self.on_failure(last, Failure(ErrorKind.MODEL_FAILED, text), 0.0)
+            failure = Failure(ErrorKind.MODEL_FAILED, "it answered without a message")
+            self.on_failure(ask.node, failure, ask.started_s)
             return
         self._observe_chain(chain, message, reply.seconds, seconds)
         for each in chain:
-            self._state[each.number] = _DONE
+            self.state[each.number] = DONE
         self._send(last, message)
 
     def _observe_chain(
@@ -398,18 +346,11 @@ class FlowRun:
         observer = self.observer
         if observer is None:
             return
-        given = (self.given[chain[0].number],)
+        given = self.given[chain[0].number]
         for at, each in enumerate(chain):
             took = parts[at] if len(chain) > 1 and at < len(parts) else seconds
             answer = message if each is chain[-1] else None
             observer.on_answer(each.number, given if at == 0 else (), answer, took)
-
-    def _observed(self, node: Node, message: Message, seconds: float) -> None:
-        if self.observer is not None:
-            given = self.given.get(node.number)
-            self.observer.on_answer(
-                node.number, () if given is None else (given,), message, seconds
-            )
 
     def answer(self, node: Node, message: Message, given: Sequence[Message]) -> None:
         """The answer of a step that asks nobody."""
@@ -418,47 +359,66 @@ class FlowRun:
         self._send(node, message)
 
     def _send(self, node: Node, message: Message) -> None:
-        self._state[node.number] = _DONE
+        self._is_done(node)
         nodes = self.model.program.nodes
         for number, at in node.targets:
             target = nodes[number]
             edge = target.edges[at][1]
             if edge.end == "outputs":
                 if edge.tensor:
-                    value: _Value = self.through(edge, message, f"step '{node.step.name}'")
+                    value: Value = self.through(edge, message, f"step '{node.step.name}'")
                     if value is ABSENT and node.is_in_cycle:
                         continue  # It may come on the next round.
                 else:
                     value = message
                 self.decide(target, at, value)
+            elif node.number not in self.given:
+                self.decide(target, at, ABSENT)  # It has failed before it was given anything.
+        if node.is_in_cycle:
+            self.take_late(node)
+
+    # Ends.
 
     def on_failure(self, node: Node, failure: Failure, started_s: float) -> None:
         """A step has failed: that is its answer, or the end of what needs it."""
-        self.asks.pop(node.number, None)
-        if self._state[node.number] in (_DONE, _ABSENT):
+        if self.state[node.number] in (DONE, GONE):
             return
+        self.asks.pop(node.number, None)
+        at = step_that_failed(node, failure)
         if self.observer is not None:
             seconds = max(0.0, self.model.clock() - started_s)
-            self.observer.on_failure(node.number, failure, seconds)
+            self.observer.on_failure(at.number, failure, seconds)
+        failure = named(at, failure, self.given.get(node.number, ()))
         if node.step.tolerates:
-            self._send(node, tolerated(failure, self.request.codec))
+            message = tolerated(failure, self.request.codec)
+            self._has_misfits = self._has_misfits or message.codec != self.request.codec
+            self._send(node, message)
         else:
-            self._give_up(node, named(node, failure, self.given.get(node.number)))
-        self._pump()
+            self._fail(node, failure)
+        self.pump()
 
-    def _give_up(self, node: Node, failure: Failure) -> None:
+    def _fail(self, node: Node, failure: Failure) -> None:
         last = node.chain[-1] if node.chain else node
-        if not last.is_side and not last.survives:
+        if not (last.is_side or last.survives or self.is_over):
             self._end(failure)
             return
-        if self._failure is None and not last.is_side:
-            self._failure = failure
-        for each in node.chain or (node,):
-            self._state[each.number] = _ABSENT
-        self._send_absence(last)
+        if self.failure is None and not last.is_side:
+            self.failure = failure
+        for each in node.chain:
+            self.state[each.number] = GONE
+        self.give_up(last)
 
-    def _end_without_answer(self) -> None:
-        self._end(self._failure or no_output(self._missing))
+    def break_off(self, error: Exception) -> None:
+        """Something here, or in who chooses, watches or is asked, has a fault: it is logged, and
+        the caller does not wait for ever."""
+        name = self.model.name
+        logger.error("graph '%s': a request cannot go on", name, exc_info=error)
+        text = f"the graph cannot go on, which is a fault of the server: {type(error).__name__}"
+        self._end(Failure(ErrorKind.MODEL_FAILED, f"{text}: {error}"))
+
+    def end_without_answer(self) -> None:
+        """There can be no answer any more."""
+        self._end(self.failure or no_output(self._missing))
 
     def _end(self, failure: Failure) -> None:
         if self.is_over:
@@ -473,44 +433,32 @@ class FlowRun:
     def _finish(self, message: Message) -> None:
         if self.is_over:
             return
-        self._state[-1] = _DONE
-        call = self.call
-        if message.status >= 300:
-            text = bytes(message.body).decode(errors="replace")
-            kind = ErrorKind.MODEL_FAILED
-            self._stop(Failure(kind, text, message.status, bytes(message.body)))
-            call.reject(message.status, bytes(message.body), kind, text)
+        if isinstance(message, Tolerated):
+            self._end(message.failure)
             return
+        self.state[-1] = DONE
         if message.is_request:
             message = as_response(message)
         message = self.model.finished(self, message)
         self._stop(message)
-        call.coding = message.coding
+        self.call.coding = message.coding
         body = message.body
-        call.deliver(body if isinstance(body, bytes) else bytes(body), message.aux)
+        self.call.deliver(body if isinstance(body, bytes) else bytes(body), message.aux)
 
     def _stop(self, answer: Message | Failure) -> None:
         """The caller has its answer: what was on its way to it need not arrive."""
         self.is_over = True
+        self.model.in_flight -= 1
+        program = self.model.program
+        if program.sides:
+            self._aside = self.wanted_aside()
+        for number in list(self.asks):
+            if not program.nodes[number].is_side and number not in self._aside:
+                self.abandon(number)
+        if self._timers:
+            self.drop_timers(self._aside)
         if self.observer is not None:
-            self.observer.on_end(answer)
-        self.model.on_end(self)
-        for number, ask in list(self.asks.items()):
-            if not self.model.program.nodes[number].is_side:
-                ask.is_abandoned = True
-                del self.asks[number]
-
-
-def _verdict(values: Sequence[_Value], join: str, quorum: int) -> bool | None:
-    """True: it may go ahead; False: it never will; None: it has to wait."""
-    undecided = sum(value is None for value in values)
-    present = sum(isinstance(value, Message) for value in values)
-    if join == "any":
-        wanted = 1
-    elif join == "outer":
-        return None if undecided else present > 0
-    else:
-        wanted = quorum or len(values)
-    if present >= wanted:
-        return True
-    return False if present + undecided < wanted else None
+            try:
+                self.observer.on_end(answer)
+            except Exception:
+                logger.exception("graph '%s': who watches a request has a fault", self.model.name)

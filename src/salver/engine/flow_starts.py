@@ -34,7 +34,7 @@ from salver.graphs.flow import (
     Unit,
     Weights,
 )
-from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack
+from salver.protocol.bundle import ABSENT_CODEC, Invocation, MessageHead, StepCall, pack
 from salver.protocol.messages import as_request, fitted, gathered, json_view
 from salver.protocol.operations import Operation, marked
 from salver.protocol.wire_codes import Codec
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from salver.engine.flow_run import FlowRun
 
 _V2 = (Codec.V2_JSON, Codec.V2_GRPC)
+_POSITIONAL = ("call", "branch")
+"""Methods of functions whose arguments have places; what Seldon's components get is a list."""
 
 
 def _ask_model(run: FlowRun, node: Node, model: ServedModel) -> None:
@@ -77,9 +79,7 @@ def _submit(
     aux: int,
     body: bytes | bytearray | memoryview,
 ) -> None:
-    plain = bytes(body) if isinstance(body, memoryview) else body
-    ask = FlowCall(run, node, tag, aux, plain, run.model.clock())
-    run.asks[node.number] = ask
+    ask = _opened(run, node, tag, aux, body)
     batch = run.model.batches.get(node.number)
     if batch is None:
         model.submit(ask)
@@ -87,8 +87,18 @@ def _submit(
         batch.add(model, ask)
 
 
-def _note_given(run: FlowRun, node: Node, message: Message) -> None:
-    run.given[node.number] = message
+def _opened(
+    run: FlowRun, node: Node, tag: int, aux: int, body: bytes | bytearray | memoryview
+) -> FlowCall:
+    plain = bytes(body) if isinstance(body, memoryview) else body
+    ask = FlowCall(run, node, tag, aux, plain, run.model.clock())
+    run.opened(ask)
+    return ask
+
+
+def _note_given(run: FlowRun, node: Node, message: Message, *more: Message) -> None:
+    """Keeps what the step is given; of several messages the first is what others get of it."""
+    run.given[node.number] = (message, *more)
     for number, at in node.targets:
         target = run.model.program.nodes[number]
         edge = target.edges[at][1]
@@ -120,41 +130,49 @@ def _start_address(run: FlowRun, node: Node) -> None:
         message = as_request(message, run.request, is_mapped=is_mapped, is_binary=run.wants_binary)
     _note_given(run, node, message)
     tag = message.codec | message.coding << 8
-    ask = FlowCall(run, node, tag, message.aux, bytes(message.body), run.model.clock())
-    run.asks[node.number] = ask
-    poster.post(action.url, ask)
+    poster.post(action.url, _opened(run, node, tag, message.aux, message.body))
 
 
 def _start_function(run: FlowRun, node: Node) -> None:
     action = node.step.action
     assert isinstance(action, Function)
     given = _given_by_source(run, node)
-    _note_given(run, node, given[0][1])
-    heads = [
-        MessageHead(name, each.codec, each.aux, each.coding, len(each.body), each.is_request)
-        for name, each in given
-    ]
+    present = [each for _, each in given if each is not None]
+    if not present:
+        raise ModelFailed("nothing has come to it")
+    _note_given(run, node, *present)
+    is_positional = action.method in _POSITIONAL and node.step.join != "any"
+    heads = [_head(name, each) for name, each in given if each is not None or is_positional]
     unit = run.model.bindings.units[action.unit]
     head = StepCall(_invocations(node), heads, headers=_headers(run, unit))
-    body = pack(head, [each.body for _, each in given])
+    body = pack(head, [each.body for each in present])
     tag = marked(run.request.codec, Operation.STEP)
     _submit(run, node, unit, tag, 0, body)
 
 
-def _given_by_source(run: FlowRun, node: Node) -> list[tuple[str, Message]]:
-    """A function's arguments: one message of each source, its tensors as the edges say."""
+def _head(name: str, message: Message | None) -> MessageHead:
+    if message is None:
+        return MessageHead(name, ABSENT_CODEC, 0, 0, 0, True)
+    size, is_request = len(message.body), message.is_request
+    return MessageHead(name, message.codec, message.aux, message.coding, size, is_request)
+
+
+def _given_by_source(run: FlowRun, node: Node) -> list[tuple[str, Message | None]]:
+    """A function's arguments: one message of each source, its tensors as the edges say; None of a
+    source from which nothing has come, so that those after it keep their places."""
     values = run.values[node.number]
     by_source: dict[str, list[tuple[Edge, Message]]] = {}
     for (_, edge), value in zip(node.edges[: node.trigger_from], values, strict=False):
+        present = by_source.setdefault(edge.source, [])
         if isinstance(value, Message):
-            by_source.setdefault(edge.source, []).append((edge, value))
-    found = []
+            present.append((edge, value))
+    found: list[tuple[str, Message | None]] = []
     for source, present in by_source.items():
-        is_whole = len(present) == 1 and not (present[0][0].tensor or present[0][0].renames)
-        message = present[0][1] if is_whole else run.merged(present, node)
+        message = None
+        if present:
+            is_whole = len(present) == 1 and not (present[0][0].tensor or present[0][0].renames)
+            message = present[0][1] if is_whole else run.merged(present, node)
         found.append((source or "request", message))
-    if not found:
-        raise ModelFailed("nothing has come to it")
     return found
 
 
@@ -167,11 +185,13 @@ def _start_gather(run: FlowRun, node: Node) -> None:
         if isinstance(value, Message)
     ]
     keys, messages = [key for key, _ in present], [value for _, value in present]
+    _note_given(run, node, *messages)
     run.answer(node, gathered(keys, messages, run.request), messages)
 
 
 def _start_pass(run: FlowRun, node: Node) -> None:
     message = run.joined(node)
+    _note_given(run, node, message)
     run.answer(node, message, (message,))
 
 

@@ -37,7 +37,8 @@ from salver.graphs.flow import (
 from salver.graphs.plan import ComponentPlan, ModelRunner, ScalingPolicy, StickyPolicy
 from salver.spec import graph as spec_graph
 from salver.spec.graph import Choose, Graph, GraphStep, Source, branch_number, outputs_of
-from salver.spec.graph_native_checks import is_numbered, written
+from salver.spec.graph_native_checks import is_numbered
+from salver.spec.graph_native_choices import written
 from salver.spec.graph_native_order import needs_of
 from salver.spec.kinds import SALVER
 

@@ -35,6 +35,8 @@ from salver.telemetry.graphs import StepFigures
 ANSWER = ":answer"
 """The box that stands for the answer of the whole flow."""
 Shape = Literal["end", "model", "function", "choice", "pass"]
+_OWN = "salver."
+"""Begins the names of functions of Salver's own."""
 _WORDS = {"outer": "whichever come", "any": "whichever is first"}
 
 
@@ -186,14 +188,14 @@ def _box(step: Step, sample: Sample | None) -> Box:
 def _what(step: Step) -> tuple[Shape, str]:
     action = step.action
     if isinstance(action, Service):
-        return "model", f"service {action.name}"
+        is_said = action.name == (step.title or step.name)
+        return "model", "service" if is_said else f"service {action.name}"
     if isinstance(action, Unit):
         return "model", "" if action.unit == step.name else f"unit {action.unit}"
     if isinstance(action, Address):
         return "model", action.url
     if isinstance(action, Function):
-        method = "" if action.method == "call" else f" ({action.method})"
-        return "function", f"function {action.function}{method}"
+        return "function", _function_text(action, step.title or step.name)
     if isinstance(action, Conditions):
         return "choice", "first condition that holds"
     if isinstance(action, Weights):
@@ -207,6 +209,17 @@ def _what(step: Step) -> tuple[Shape, str]:
     if isinstance(action, Gather):
         return "pass", "one object of all"
     return "pass", "all tensors" if action.merges else ""
+
+
+def _function_text(action: Function, title: str) -> str:
+    """What is called, if the step's title does not say so already."""
+    name, method = action.function, action.method
+    if name.startswith(_OWN):
+        own = name.removeprefix(_OWN).partition(".")[0]
+        return "" if own == title else own
+    if name == title:
+        return "function" if method == "call" else method
+    return f"function {name}" + ("" if method == "call" else f" ({method})")
 
 
 def _join(join: str, count: int, quorum: int = 0) -> str:

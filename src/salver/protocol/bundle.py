@@ -20,6 +20,8 @@ from salver.errors import InvalidInput
 
 Body = bytes | bytearray | memoryview
 _LENGTH = struct.Struct("<I")
+ABSENT_CODEC = 0
+"""As the codec of a message: none has come from that step. The function may do without."""
 
 
 class MessageHead(msgspec.Struct, array_like=True):

@@ -22,6 +22,7 @@ from salver.protocol.wire_codes import Codec
 
 Body = bytes | bytearray | memoryview
 _JSON = (Codec.V1_JSON, Codec.V2_JSON)
+_DESCRIBED_BYTES = 1 << 16
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 _V1_REQUEST_OF = {"predictions": "instances", "outputs": "inputs"}
 _V1_RESPONSE_OF = {value: key for key, value in _V1_REQUEST_OF.items()}
@@ -125,7 +126,7 @@ def as_request(
     if codec in (Codec.V2_JSON, Codec.V2_GRPC) and message.status < 300:
         tensors = _renamed(tensors_of(message), names)
         return assemble(tensors, first, is_request=True, is_binary=is_binary)
-    if codec == Codec.V1_JSON and is_mapped:
+    if codec == Codec.V1_JSON and is_mapped and message.status < 300:
         return msgspec.structs.replace(message, body=_mapped_v1(message), is_request=True)
     return msgspec.structs.replace(message, is_request=True, parts=None)
 
@@ -165,12 +166,32 @@ def as_model(message: Message, name: str) -> Message:
     return message
 
 
-def json_view(message: Message) -> bytes:
-    """The message as JSON, for conditions: its own, or the JSON of V2 for gRPC."""
+def json_view(message: Message) -> Body:
+    """The message as JSON, for conditions: its own, with the elements of raw tensors, or the JSON
+    of V2 for gRPC. Raises `Unsupported` for what cannot be shown as JSON."""
     if message.codec == Codec.V2_GRPC:
         return _json_of_grpc(message)
-    body = message.body
-    return bytes(memoryview(body)[: message.aux] if message.aux > 0 else body)
+    if message.codec == Codec.SELDON_GRPC or message.aux < 0:
+        raise Unsupported("conditions look at JSON, which this message is not: send it as JSON")
+    return _with_elements(message) if message.aux > 0 else message.body
+
+
+def _with_elements(message: Message) -> bytes:
+    tensors = [
+        {
+            "name": each.name,
+            "shape": each.shape,
+            "datatype": each.datatype,
+            "data": _elements(each) if each.blob is not None else each.data or [],
+        }
+        for each in tensors_of(message)
+    ]
+    try:
+        fields = _decode_object(memoryview(message.body)[: message.aux])
+    except msgspec.MsgspecError as error:
+        raise _unreadable(message, "V2", error) from error
+    key = "inputs" if message.is_request else "outputs"
+    return _encode({**fields, key: tensors})
 
 
 def unpacked(message: Message, limit_bytes: int) -> Message:
@@ -210,12 +231,31 @@ def gathered(keys: Sequence[str], messages: Sequence[Message], like: Message) ->
         raise Unsupported(
             "answers of several steps cannot be gathered in Seldon's protocol: use V1"
         )
+    answers = [tensors_of(each) for each in messages if each.status < 300]
+    is_raw = any(tensor.blob is not None for part in answers for tensor in part)
+    parts = [
+        [_error_tensor(each, like, is_raw)] if each.status >= 300 else tensors_of(each)
+        for each in messages
+    ]
     tensors = [
         msgspec.structs.replace(tensor, name=f"{key}.{tensor.name}")
-        for key, each in zip(keys, messages, strict=True)
-        for tensor in tensors_of(each)
+        for key, part in zip(keys, parts, strict=True)
+        for tensor in part
     ]
     return assemble(tensors, like, is_request=False)
+
+
+def _error_tensor(message: Message, like: Message, is_raw: bool) -> Tensor:
+    """A failure that was tolerated as a tensor called `error`: its JSON as one string."""
+    text = bytes(message.body)
+    if like.codec == Codec.V2_JSON:
+        return Tensor("error", "BYTES", (1,), data=[text.decode(errors="replace")])
+    head = wire_fields.text_field(2, b"BYTES") + wire_fields.text_field(3, b"\x01")
+    if is_raw:
+        blob = len(text).to_bytes(4, "little") + text
+        return Tensor("error", "BYTES", (1,), data=head, blob=blob)
+    contents = wire_fields.text_field(5, wire_fields.text_field(8, text))
+    return Tensor("error", "BYTES", (1,), data=head + contents)
 
 
 def _check_object(key: str, message: Message) -> None:
@@ -231,12 +271,14 @@ def describe(messages: Iterable[Message]) -> str:
     """What the messages hold, for errors: `x FP32 [4, 2]`."""
     shown = []
     for message in messages:
+        size = len(message.body)
         try:
-            tensors = tensors_of(message)
+            # What is long to read is not read for this: failures come when there is much to do.
+            is_long = message.parts is None and message.aux <= 0 and size > _DESCRIBED_BYTES
+            tensors = [] if is_long else tensors_of(message)
         except Exception:
-            shown.append(f"{len(message.body)} bytes")
-            continue
-        shown += [_described(each) for each in tensors]
+            tensors = []
+        shown += [_described(each) for each in tensors] or [f"{size} bytes"]
     return ", ".join(shown) or "nothing"
 
 
@@ -290,6 +332,8 @@ def assemble(
         return _v1_message(tensors, is_request)
     if len(tensors) == 1:
         return Message(like.codec, 0, tensors[0].data, is_request)
+    if not tensors:
+        return Message(like.codec, 0, b"{}" if like.codec == Codec.SELDON_JSON else b"", is_request)
     raise Unsupported(
         f"a message of Seldon's protocol holds one tensor, not {len(tensors)}: ask in V2"
     )

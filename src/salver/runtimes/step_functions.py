@@ -2,10 +2,11 @@
 
 One message with one tensor comes as its array, one with several as a dict of arrays; several
 messages come as one argument each, by name if the function's parameters are called as the steps
-are that they come from, else in order. Hints may ask for a list, a DataFrame, a number, a string
-(see `arguments.py`); a parameter `headers` gets the caller's. It may return an array, a number, a
-list, a dict of outputs, a tuple of arrays, a DataFrame; asked for a branch, a truth value or a
-whole number. It may be a coroutine function.
+are that they come from, else in order; of a step from which nothing has come a parameter of its own
+gets None. Hints may ask for a list, a DataFrame, a number, a string (see `arguments.py`); a
+parameter `headers` gets the caller's. It may return an array, a number, a list, a dict of outputs,
+a tuple of arrays, a DataFrame; asked for a branch, a truth value or a whole number. It may be a
+coroutine function.
 """
 
 from __future__ import annotations
@@ -53,10 +54,15 @@ class PythonFunction:
         )
 
     def perform(self, method: str, inputs: Sequence[StepInput], context: StepContext) -> StepAnswer:
-        if len(inputs) == 1 and self._takes_plainly:
+        # Where each input has a parameter of its own, one that is absent leaves a gap.
+        has_gaps = bool(context.places) and len(self._arguments) >= len(context.places)
+        if len(inputs) == 1 and self._takes_plainly and not has_gaps:
             answer = self._function(value_of(inputs[0]))
         else:
-            positional, named = self._given(inputs)
+            if has_gaps:
+                positional, named = self._given_some(inputs, context.places)
+            else:
+                positional, named = self._given(inputs)
             if self.wants_headers:
                 named[_HEADERS] = dict(context.headers)
             answer = self._function(*positional, **named)
@@ -84,6 +90,18 @@ class PythonFunction:
             for index, given in enumerate(inputs)
         ]
         return positional, {}
+
+    def _given_some(
+        self, inputs: Sequence[StepInput], places: Sequence[str]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments where nothing has come from some of the steps."""
+        come = {each.name: each for each in inputs}
+        by_name = {each.name: each for each in self._arguments}
+        if by_name.keys() >= set(places) >= set(self._required):
+            named = {name: _converted(by_name[name], each) for name, each in come.items()}
+            return [], {**dict.fromkeys(self._required), **named}
+        pairs = zip(self._arguments, places, strict=False)
+        return [_converted(each, come[name]) if name in come else None for each, name in pairs], {}
 
     def _by_tensor(self, given: StepInput) -> tuple[list[Any], dict[str, Any]]:
         """One message for several parameters: each gets the tensor that is called as it is."""

@@ -52,10 +52,12 @@ class StepInput(Protocol):
 
 
 class StepContext(msgspec.Struct):
-    """What else an invocation may want to know. `routing`: see `bundle.StepCall`."""
+    """What else an invocation may want to know. `routing`: see `bundle.StepCall`. `places`: all
+    steps that it gets messages from, if none has come from some of them."""
 
     headers: Mapping[str, str] = {}
     routing: int | None = None
+    places: tuple[str, ...] = ()
 
 
 class StepAnswer(msgspec.Struct):

@@ -22,6 +22,9 @@ from salver.telemetry.trace import (
 )
 
 
+REQUEST_ID = b"x-request-id"
+
+
 class Observation:
     """One request as it will be logged and traced.
 
@@ -58,7 +61,7 @@ class Observation:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the answer tells the client: its request id, and this server's span."""
         return [
-            (b"x-request-id", self.request_id.encode()),
+            (REQUEST_ID, self.request_id.encode()),
             (b"traceparent", format_traceparent(self.context).encode()),
         ]
 

@@ -90,26 +90,31 @@ class Decoder:
             self.problems.append(((*path, name), "unknown field"))
             return ""
         meant = nearest(name, fields)
-        is_slip = meant and meant.lower().rstrip("s") == name.lower().rstrip("s")
-        advice = "" if is_slip else self._belongs(name, fields, entries)
-        self.problems.append(((*path, name), f"unknown field{advice or did_you_mean(name, fields)}"))
+        advice = self._belongs(name, fields, entries, meant) or did_you_mean(name, fields)
+        self.problems.append(((*path, name), f"unknown field{advice}"))
         if meant:
             self.meant.append((*path, meant))
         return meant
 
-    def _belongs(self, name: str, fields: Mapping[str, Field], entries: Mapping[str, Any]) -> str:
-        """The advice for a field that is known one level below, somewhere above, or deeper."""
-        places = [(field.name, each) for field, each in _inner(fields.values(), entries)]
+    def _belongs(
+        self, name: str, fields: Mapping[str, Field], entries: Mapping[str, Any], meant: str
+    ) -> str:
+        """The advice for a field that is known one level below, somewhere above, or deeper.
+
+        One of its own that is written almost so is nearer than those above and deeper.
+        """
+        is_slip = meant.lower().rstrip("s") == name.lower().rstrip("s")
+        inner = [(field.name, each) for field, each in _inner(fields.values(), entries)]
         above = [
             (path_text(path) or "the resource itself", struct)
             for path, struct in reversed(self._parents[:-1])
         ]
         deeper = [
-            (f"{field.name}.{inner.name}", struct)
+            (f"{field.name}.{under.name}", struct)
             for field, each in _inner(fields.values(), entries)
-            for inner, struct in _inner(fields_of(each), {})
+            for under, struct in _inner(fields_of(each), {})
         ]
-        for place, struct in (*places, *above, *deeper):
+        for place, struct in inner if is_slip else (*inner, *above, *deeper):
             if _has(struct, name):
                 return f"; it belongs in '{place}'"
         return ""

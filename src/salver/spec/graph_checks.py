@@ -25,6 +25,7 @@ from salver.spec.learning import faults_of
 from salver.spec.problems import Finding, Path, did_you_mean, nearest, quoted
 from salver.spec.steps import MOST_STEPS, count_fault, known_text, served_name_fault, way_text
 
+MOST_NODES_DEEP = 64
 _TARGETS = ("nodeName", "serviceName", "serviceUrl")
 _DATA = ("$request", "$response")
 _MOST_SLIPS = 20
@@ -38,13 +39,15 @@ def check_inference_graph(graph: InferenceGraph) -> Iterator[Finding]:
     if message := count_fault(len(nodes), "nodes"):
         yield path, message
         return
+    for name in nodes:
+        if not name.strip() or not name.isprintable():
+            yield (*path, name), f"cannot be a node's name: {quoted(name)}; write e.g. 'scoring'"
+            return
     if ROOT not in nodes:
         near = nearest(ROOT, nodes)
         advice = f": is it {quoted(near)}?" if near else ""
         yield path, f"has no node 'root', at which requests begin{advice}"
     for name, node in nodes.items():
-        if not name.strip() or not name.isprintable():
-            yield (*path, name), f"cannot be a node's name: {quoted(name)}; write e.g. 'scoring'"
         yield from _check_node(node, nodes, (*path, name))
         for index, step in enumerate(node.steps):
             if step.service_name and step.service_name == graph.metadata.name:
@@ -161,7 +164,7 @@ def _check_cycles(nodes: _Nodes) -> Iterator[Finding]:
             if step is None:
                 todo.pop()
                 done.add(trail.pop())
-            elif step.node_name and step.node_name in trail:
+            elif step.node_name in trail:
                 loop = [*trail[trail.index(step.node_name) :], step.node_name]
                 here = ("spec", "nodes", trail[-1], "steps", index, "nodeName")
                 yield here, f"leads in a circle: {way_text(loop)}; a request would never end"
@@ -202,6 +205,7 @@ def _is_aimed(step: InferenceStep) -> bool:
 def _check_size(nodes: _Nodes) -> Iterator[Finding]:
     """A node that several steps name is part of the graph as often: that can multiply."""
     sizes: dict[str, int] = {}
+    depths: dict[str, int] = {}
     todo = [ROOT] if ROOT in nodes else []
     while todo:
         name = todo[-1]
@@ -211,7 +215,14 @@ def _check_size(nodes: _Nodes) -> Iterator[Finding]:
             todo += missing[:1]
             continue
         sizes[name] = len(nodes[name].steps) + sum(sizes[each] for each in inner)
+        depths[name] = 1 + max((depths[each] for each in inner), default=0)
         todo.pop()
+    if depths.get(ROOT, 0) > MOST_NODES_DEEP:
+        yield (
+            ("spec", "nodes"),
+            f"lead from one to the next for {depths[ROOT]} nodes; at most {MOST_NODES_DEEP} are "
+            "allowed: put the steps of several Sequences into one",
+        )
     if sizes.get(ROOT, 0) > MOST_STEPS:
         yield (
             ("spec", "nodes"),

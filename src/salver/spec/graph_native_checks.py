@@ -6,15 +6,12 @@ other. Pure: a graph in, findings with their paths out.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from salver.spec.gjson_faults import fault
 from salver.spec.graph import (
     REQUEST,
     STEP_NAME,
-    Choose,
     Graph,
     GraphSpec,
     GraphStep,
@@ -24,8 +21,8 @@ from salver.spec.graph import (
     outputs_of,
     source_of,
 )
+from salver.spec.graph_native_choices import check_choice, check_weights
 from salver.spec.graph_native_order import check_cycle, check_use
-from salver.spec.learning import faults_of
 from salver.spec.names import plain_letters
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
 from salver.spec.steps import count_fault, known_text, served_name_fault
@@ -123,7 +120,7 @@ def _check_action(step: GraphStep, graph: str, path: Path) -> Iterator[Finding]:
     if step.combine is not None:
         yield from _check_combination(step, path)
     if step.choose is not None:
-        yield from _check_choice(step.choose, (*path, "choose"))
+        yield from check_choice(step.choose, (*path, "choose"))
 
 
 def _check_combination(step: GraphStep, path: Path) -> Iterator[Finding]:
@@ -137,80 +134,10 @@ def _check_combination(step: GraphStep, path: Path) -> Iterator[Finding]:
     count = max(1, len(step.inputs))
     if len(step.weights) != count:
         yield (*path, "weights"), f"has {len(step.weights)} for {count} inputs: give one for each"
-    yield from _check_weights(step.weights, (*path, "weights"))
+    yield from check_weights(step.weights, (*path, "weights"))
     if step.quorum:
         message = "has no meaning with 'combine: weighted': an input left out has its weight"
         yield (*path, "quorum"), message
-
-
-def _check_weights(weights: Sequence[float], path: Path) -> Iterator[Finding]:
-    for index, weight in enumerate(weights):
-        if not 0 <= weight < float("inf"):
-            yield (*path, index), f"must be a number of at least 0, found {weight}"
-    if weights and not any(weight > 0 for weight in weights):
-        yield path, "are all 0: at least one must be more"
-
-
-def _check_choice(choose: Choose, path: Path) -> Iterator[Finding]:
-    count = len(choose.branches)
-    given = [name for name in ("weights", "conditions", "learned") if getattr(choose, name)]
-    if not given:
-        yield path, "has nothing to choose by; give it one of weights, conditions, learned"
-    for other in given[1:]:
-        yield (*path, other), f"contradicts '{given[0]}'; keep one of the two"
-    if count < 2:
-        yield (*path, "branches"), f"must name at least 2 branches, found {count}"
-    for index, name in enumerate(choose.branches):
-        if name in choose.branches[:index]:
-            yield (*path, "branches", index), f"two branches are named {quoted(name)}"
-    if choose.weights:
-        if len(choose.weights) != count:
-            found = len(choose.weights)
-            yield (*path, "weights"), f"has {found} for {count} branches: give one for each"
-        yield from _check_weights(choose.weights, (*path, "weights"))
-    elif choose.sticky_header:
-        yield (*path, "stickyHeader"), "has a meaning only with 'weights'"
-    if given == ["conditions"]:
-        yield from _check_conditions(choose.conditions, count, (*path, "conditions"))
-    if choose.learned is not None and given == ["learned"]:
-        yield from _check_learned(choose, (*path, "learned"))
-
-
-def _check_conditions(conditions: Sequence[str], count: int, path: Path) -> Iterator[Finding]:
-    if len(conditions) not in (count, count - 1):
-        yield (
-            path,
-            f"has {len(conditions)} for {count} branches: give one for each, or one less, the last "
-            "branch being for when none holds",
-        )
-    for index, condition in enumerate(conditions):
-        if message := fault(condition):
-            yield (*path, index), message
-
-
-def _check_learned(choose: Choose, path: Path) -> Iterator[Finding]:
-    learned = choose.learned
-    assert learned is not None
-    parameters = []
-    for name, value in learned.parameters.items():
-        if isinstance(value, dict | list) or value is None:
-            yield (*path, "parameters", name), "expected a text or a number"
-        else:
-            parameters.append((name, written(value)))
-    arms = tuple(dict.fromkeys(choose.branches))
-    for each in faults_of(learned.algorithm, arms, parameters):
-        if each.about == "parameters":
-            yield (*path, "parameters", each.parameter), each.message
-        elif each.about == "algorithm":
-            yield (*path, "algorithm"), each.message
-        elif len(arms) > 1:
-            # That they are too few, or named alike, has been told.
-            yield (*path[:-1], "branches"), each.message
-
-
-def written(value: object) -> str:
-    """A parameter of an algorithm as a text."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 # What steps have to do with each other.

@@ -197,8 +197,10 @@ def _check_input(given: PipelineInput, name: str) -> Iterator[Finding]:
         read = read_external(key)
         if isinstance(read, str) or not read.tensor:
             yield (*path, "tensorMap", key), f"cannot be read: write {EXTERNAL_SYNTAX}"
-        elif not any(text == read.text and tensor in ("", read.tensor) for text, tensor in known):
-            shown = known_text([text for text, _ in known]) or "none"
+        elif known and not any(
+            text == read.text and tensor in ("", read.tensor) for text, tensor in known
+        ):
+            shown = known_text([text for text, _ in known])
             yield (*path, "tensorMap", key), f"is none of the externalInputs, which are {shown}"
 
 

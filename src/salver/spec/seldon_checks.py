@@ -108,7 +108,7 @@ def _check_traffic(spec: SeldonDeploymentSpec) -> Iterator[Finding]:
     answering = [each for each in spec.predictors if not each.shadow]
     total = sum(each.traffic or 0 for each in answering)
     if len(answering) > 1 and total != 100:
-        shown = [f"{each.name} {each.traffic or 0}" for each in answering]
+        shown = [f"{each.name or 'a nameless one'} {each.traffic or 0}" for each in answering]
         text = " + ".join([*shown[:10], *["..."] * (len(shown) > 10)])
         message = f"the traffic of predictors that answer must sum to 100: {text} = {total}"
         yield ("spec", "predictors"), message

@@ -82,9 +82,10 @@ def _check_experiment(experiment: Experiment) -> Iterator[Finding]:
     if spec.candidates and not sum(each.weight for each in spec.candidates):
         yield path, "have no weight at all: give one of them a weight over 0"
     if spec.default is not None and names and spec.default not in names:
+        known = known_text([*filter(None, names)])
         yield (
             ("spec", "default"),
-            f"{quoted(spec.default)} is none of the candidates ({known_text([*filter(None, names)])})"
+            f"{quoted(spec.default)} is none of the candidates ({known})"
             + (did_you_mean(spec.default, names) or "; add it there"),
         )
     if spec.mirror is not None and not spec.mirror.name:

@@ -48,7 +48,7 @@ class StepFigures(msgspec.Struct, frozen=True):
     @property
     def runs(self) -> int:
         """How often it acted, whatever came of it."""
-        return max(self.answers + self.failures, sum(self.choices.values()))
+        return max(self.answers, sum(self.choices.values())) + self.failures
 
     def quantile_s(self, share: float) -> float:
         """The seconds within which that share of its calls ended, within its bucket's bounds."""

@@ -123,7 +123,7 @@ def test_a_graph_of_our_own_has_an_address() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_says_that_it_is_stopped(kind: str) -> None:
     found = conditions(status(kind, stopped=True))
-    assert found["Ready"] == "False Stopped salver.dev/stop is true"
+    assert found["Ready"] == "False Stopped serving.kserve.io/stop is true"
     assert found["Stopped"] == "True"
 
 

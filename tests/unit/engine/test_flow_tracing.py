@@ -10,7 +10,7 @@ from tests.unit.engine.flows import AskedCall, Bench, StepsModel, plus, service
 from salver.engine.chain import SubCall
 from salver.engine.executor import GraphModel
 from salver.engine.flow_observing import CountingObserver, observing, step_names
-from salver.engine.flow_ports import Failure
+from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_tracing import SpanTools, TracingObserver
 from salver.engine.queue import Clock
 from salver.errors import ErrorKind
@@ -125,8 +125,6 @@ def test_a_request_that_is_not_traced_is_watched_by_the_others_alone() -> None:
     both = observing([counting, TracingObserver("ns/g", "main", flow, traced.tools())])
     graph = traced.bench.of(flow)
     call = AskedCall(b"{}")
-    from salver.engine.flow_ports import Message
-
     request = Message(int(Codec.V1_JSON), 0, b"{}", is_request=True)
     assert both is not None
     assert both.begin("", request, call) is counting

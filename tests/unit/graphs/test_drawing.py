@@ -86,13 +86,13 @@ def test_a_tree_shows_each_step_once_and_what_goes_through_it() -> None:
     lines = ["  ".join(filter(None, row)) for row in tree(picture_of(FRAUD, SAMPLE), Glyphs())]
     assert lines == [
         "request  1,000, 10 failed",
-        "└─▶ scale  function scale  1,000, 3.75 ms, p99 4.98 ms",
+        "└─▶ scale  function  1,000, 3.75 ms, p99 4.98 ms",
         "   ├─▶ large  function is_large (branch)  1,000, 3.75 ms, p99 4.98 ms",
         "   │  └─ trigger ─▶ pick  as it is told  1,000",
         "   │     ├─ branch 0 ─▶ gbm  610, 3.75 ms, p99 4.98 ms",
         "   │     │  └─↩ average  610",
-        "   │     ├─ branch 0 ─▶ mlp  service mlp  610, 3.75 ms, p99 4.98 ms, 10 failed",
-        "   │     │  └─▶ average  function average  600",
+        "   │     ├─ branch 0 ─▶ mlp  service  610, 3.75 ms, p99 4.98 ms, 10 failed",
+        "   │     │  └─▶ average  function  600",
         "   │     │     └─▶ answer  600",
         "   │     └─ branch 1 ─▶ rules  400",
         "   │        └─▶ answer  whichever is first  400",

@@ -342,11 +342,11 @@ def test_addresses_within_a_cluster_mean_services_here() -> None:
 
 
 def test_a_splitter_may_learn() -> None:
-    text = '{"algorithm": "thompson", "parameters": {"floor": 0.05, "reward": "binary"}}'
+    text = '{"algorithm": "thompson", "parameters": {"min_share": 0.05, "half_life": "1h"}}'
     steps = (GOOD | {"weight": 50}, BAD | {"weight": 50, "name": "b"})
     made = desire({"root": node("Splitter", *steps)}, {"salver.dev/router.root": text})
     assert made.variants[0].flow.steps[0].action == Learned(
-        "thompson", ("good", "b"), (("floor", "0.05"), ("reward", "binary"))
+        "thompson", ("good", "b"), (("half_life", "1h"), ("min_share", "0.05"))
     )
 
 

@@ -176,10 +176,12 @@ def test_choices() -> None:
     assert step_of(conditions, "a").triggers == (Edge("c", branch=OTHERWISE),)
     learned = flow_of(
         "- {name: c, choose: {branches: [x, y], learned: {algorithm: thompson, parameters: "
-        "{b: 0.10, a: true, c: x}}}}\n- {name: a, model: m, when: {step: c, branch: x}}"
+        "{min_share: 0.10, prior_alpha: 2, half_life: 1h}}}}\n"
+        "- {name: a, model: m, when: {step: c, branch: x}}"
     )
     action = step_of(learned, "c").action
-    assert action == Learned("thompson", ("x", "y"), (("a", "true"), ("b", "0.1"), ("c", "x")))
+    parameters = (("half_life", "1h"), ("min_share", "0.1"), ("prior_alpha", "2"))
+    assert action == Learned("thompson", ("x", "y"), parameters)
 
 
 def test_joins_and_times() -> None:

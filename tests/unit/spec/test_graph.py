@@ -78,7 +78,7 @@ ONE = "- {name: a, model: m}\n"
         ("- {name: a, model: m, runtime: r}", "spec.steps[0].runtime: has a meaning only with"),
         ("- {name: a, combine: stack, soft: true}", "spec.steps[0].soft: has a meaning only with"),
         ("- {name: a, combine: stack, weights: [1]}", "spec.steps[0].weights: have a meaning only"),
-        ("- {name: a, combine: weighted}", "spec.steps[0].weights: there are 0 for 1 inputs"),
+        ("- {name: a, combine: weighted}", "spec.steps[0].weights: has 0 for 1 inputs"),
         (
             "- {name: a, combine: weighted, weights: [-1]}",
             "spec.steps[0].weights[0]: must be a number of at least 0, found -1",
@@ -156,11 +156,11 @@ ONE = "- {name: a, model: m}\n"
         ),
         (
             "- {name: a, choose: {branches: [x, y], weights: [1]}}",
-            "spec.steps[0].choose.weights: there are 1 for 2 branches",
+            "spec.steps[0].choose.weights: has 1 for 2 branches",
         ),
         (
             "- {name: a, choose: {branches: [x, y, z], conditions: [p]}}",
-            "spec.steps[0].choose.conditions: there are 1 for 3 branches",
+            "spec.steps[0].choose.conditions: has 1 for 3 branches",
         ),
         (
             "- {name: a, choose: {branches: [x, y], conditions: [p], stickyHeader: h}}",

@@ -122,11 +122,12 @@ def test_values_outside_of_the_lists_name_the_nearest() -> None:
         ),
         (
             [predictor(MODEL, traffic=50), predictor(MODEL, "q", traffic=20)],
-            "spec.predictors: the traffic of predictors that answer must sum to 100: 50 + 20 = 70",
+            "spec.predictors: the traffic of predictors that answer must sum to 100: "
+            "p 50 + q 20 = 70",
         ),
         (
             [predictor(MODEL), predictor(MODEL, "q")],
-            "spec.predictors: the traffic of predictors that answer must sum to 100: 0 + 0 = 0",
+            "spec.predictors: the traffic of predictors that answer must sum to 100: p 0 + q 0 = 0",
         ),
         (
             [predictor(MODEL, traffic=40)],
@@ -194,11 +195,11 @@ def test_predictors_that_cannot_share_the_requests(
         ),
         (
             {"name": "m", "type": "ROUTER"},
-            "graph.children: is empty: a ROUTER chooses among its children",
+            "graph.children: is empty: a ROUTER chooses among its children; name at least one",
         ),
         (
             {"name": "m", "type": "COMBINER"},
-            "graph.children: is empty: a COMBINER combines its children",
+            "graph.children: is empty: a COMBINER combines its children; name at least one",
         ),
         (
             {"name": "n", "implementation": "UCB1", "children": [MODEL]},
@@ -206,11 +207,12 @@ def test_predictors_that_cannot_share_the_requests(
         ),
         (
             {**MODEL, "children": [{**MODEL, **SERVER}]},
-            "graph.children[0].name: two nodes of the graph are named 'm'",
+            "graph.children[0].name: two nodes of the graph are named 'm'; the first is "
+            "spec.predictors[0].graph",
         ),
         (
             {**MODEL, "parameters": [{"name": "a", "value": "x", "type": "INT"}]},
-            "graph.parameters[0].value: is no INT: 'x'",
+            "graph.parameters[0].value: is no INT: 'x'; write a whole number",
         ),
         (
             {**MODEL, "parameters": [{"name": "a", "value": "1"}]},
@@ -227,7 +229,7 @@ def test_predictors_that_cannot_share_the_requests(
                 "children": [{"name": "n", **SERVER}],
                 "parameters": [{"name": "n_branches", "value": "2", "type": "INT"}],
             },
-            "graph.parameters[0].value: is 2, but the node has 1 children",
+            "graph.parameters[0].value: is 2, but the node has 1 child",
         ),
         (
             {

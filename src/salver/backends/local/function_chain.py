@@ -23,7 +23,7 @@ from salver.backends.local.step_inputs import (
     next_input,
 )
 from salver.errors import InvalidInput, ModelFailed, RequestError
-from salver.protocol.bundle import Body, MessageHead, StepCall, StepReply
+from salver.protocol.bundle import ABSENT_CODEC, Body, MessageHead, StepCall, StepReply
 from salver.protocol.step_messages import json_text
 from salver.protocol.wire import EncodedResponse
 from salver.runtimes.step_ports import LoadedFunctions, StepAnswer, StepContext, StepInput
@@ -42,15 +42,19 @@ def run_steps(
     messages = [
         MessageInput(head.name, head.codec, head.aux, body, name, is_request=head.is_request)
         for head, body in zip(call.messages, bodies, strict=True)
+        if head.codec != ABSENT_CODEC
     ]
     first = messages[0] if messages else empty_input(call.codec, name)
     chain = _Chain(call, first)
     context = StepContext(call.headers, call.routing)
+    if len(messages) < len(call.messages):
+        context.places = tuple(head.name for head in call.messages)
     inputs: Sequence[StepInput] = messages
     started_s = time.perf_counter()
     for each in call.calls:
         if chain.answer is not None:
             inputs = (chain.next_input(),)
+            context.places = ()
         chain.step = each.step
         answer = model.invoke(each.step, each.function, each.method, inputs, context)
         chain.answer = answer

@@ -6,19 +6,18 @@ from salver.engine.call import Call
 from salver.protocol.wire_codes import Codec
 from salver.server.grpc.headers import header_of
 from salver.server.grpc.ports import Code, Metadata
-from salver.server.observe import Answered, Observation, RequestObserver
+from salver.server.observe import REQUEST_ID, Answered, Observation, RequestObserver
 from salver.telemetry.trace import TRACEPARENT
 
 OK = 0
 _FAULTS = (Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE)
-_REQUEST_ID = b"x-request-id"
 
 
 def begun_grpc(
     observer: RequestObserver, metadata: Metadata, target: str, model: str
 ) -> Observation:
     """A call has arrived for that model; `target` is the path of its method."""
-    found = observer.begin(header_of(metadata, TRACEPARENT), header_of(metadata, _REQUEST_ID))
+    found = observer.begin(header_of(metadata, TRACEPARENT), header_of(metadata, REQUEST_ID))
     found.target, found.model = target, model
     return found
 

@@ -29,7 +29,7 @@ from salver.server.grpc.ports import (
 )
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
-from salver.server.observe import Observation, RequestObserver
+from salver.server.observe import REQUEST_ID, Observation, RequestObserver
 from salver.settings import ServeSettings
 from salver.telemetry import trace
 from salver.telemetry.trace import TRACEPARENT, TraceContext
@@ -102,6 +102,8 @@ class GrpcCall(Call):
     def header(self, name: bytes) -> bytes:
         if name == TRACEPARENT and self.span is not None:
             return trace.header_of(self.span)
+        if name == REQUEST_ID and self.observation is not None:
+            return self.observation.request_id.encode()
         return header_of(self.metadata, name)
 
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
@@ -216,6 +218,9 @@ class InferenceService:
         call = self._open.pop(call_id, None)
         if call is not None:
             call.is_abandoned = True
+            if call.observation is not None:
+                error = "the client left, or its deadline passed, before the answer"
+                self.observed(call, call.observation, Code.CANCELLED, error)
 
     def closed(self, call_id: int) -> bool:
         """Takes the call off the list; True if its client still waits."""

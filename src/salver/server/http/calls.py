@@ -13,7 +13,7 @@ from salver.errors import ErrorKind, InvalidInput
 from salver.protocol.seldon_forms import json_of
 from salver.protocol.seldon_meta import PUID_HEADER, failure_message
 from salver.server.http.head import RequestHead
-from salver.server.observe import Observation
+from salver.server.observe import REQUEST_ID, Observation
 from salver.server.rest.status import HTTP_STATUS, seldon_status
 from salver.telemetry.trace import TRACEPARENT, TraceContext, header_of, in_span
 
@@ -72,6 +72,9 @@ class HttpCall(Call):
     def header(self, name: bytes) -> bytes:
         if name == TRACEPARENT and self.span is not None:
             return header_of(self.span)
+        if name == REQUEST_ID and self.observation is not None:
+            # The id that the answer has, where the caller gave none or no fit one.
+            return self.observation.request_id.encode()
         for key, value in self.head.headers:
             if key == name:
                 return value

@@ -28,6 +28,8 @@ _HELD_LIMIT_BYTES = 256 << 10
 """A client that sends on without waiting for answers is not read beyond this."""
 _JOIN_LIMIT_BYTES = 64 << 10
 """Above this, head and body are written one after the other rather than copied together."""
+CLIENT_LEFT = 499
+"""In logs, the status of a request whose client did not wait for its answer."""
 LINGER_S = 2.0
 """How long a refused client may take to read the refusal before the connection is cut."""
 MIN_BODY_RATE = 64 << 10
@@ -82,6 +84,7 @@ class HttpConnection(asyncio.Protocol):
         self._listener.forget(self)
         if self._call is not None:
             self._call.is_abandoned = True
+            self._note_end(self._call, CLIENT_LEFT, "the client left before the answer")
             self._call = None
         if self._task is not None:
             self._task.cancel()
@@ -249,9 +252,8 @@ class HttpConnection(asyncio.Protocol):
         else:
             self.transport.write(prefix + b"%d\r\n\r\n" % size)
             self.transport.write(body)
-        if observation is not None and self._listener.observer is not None:
-            answered = answered_http(observation, head, call, 200, "")
-            self._listener.observer.end(observation, answered)
+        if observation is not None:
+            self._note_end(call, 200, "")
         self._call = None
         self.finish(keeps_alive=head.keeps_alive)
 
@@ -264,12 +266,15 @@ class HttpConnection(asyncio.Protocol):
             body = error_body(message)
         self.write_head(status, call.echoed_headers(), len(body), call.head.keeps_alive)
         self.transport.write(body)
-        observation = call.observation
-        if observation is not None and self._listener.observer is not None:
-            answered = answered_http(observation, call.head, call, status, message)
-            self._listener.observer.end(observation, answered)
+        self._note_end(call, status, message)
         self._call = None
         self.finish(keeps_alive=call.head.keeps_alive)
+
+    def _note_end(self, call: HttpCall, status: int, error: str) -> None:
+        """Logs and traces the call, if that is wanted."""
+        observer, observation = self._listener.observer, call.observation
+        if observation is not None and observer is not None:
+            observer.end(observation, answered_http(observation, call.head, call, status, error))
 
     def _inference_prefix(self, call: HttpCall, aux: int) -> bytes:
         lines = [self._listener.status_prefix]

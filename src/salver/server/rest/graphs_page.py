@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from salver.errors import ModelNotFound
-from salver.graphs.picture import Picture, Sample, picture_of
+from salver.graphs.outline import outline_of
+from salver.graphs.picture import Picture, Sample
 from salver.graphs.shown import ShownGraph, ShownVariant
 from salver.graphs.svg import STYLE, svg
 from salver.server.rest.answers import json_answer
@@ -101,7 +102,7 @@ class GraphRoutes:
             if window is None:
                 self._forget_gone()
                 window = self._windows[key] = _Window(each.sample, now_s)
-            picture = picture_of(each.flow, window.moved(each.sample, now_s))
+            picture = outline_of(each.flow, window.moved(each.sample, now_s))
             shown.append(_texts(picture))
         return json_answer({"flows": shown})
 
@@ -149,7 +150,7 @@ def _head(graph: ShownGraph) -> str:
 def _section(number: int, variant: ShownVariant) -> str:
     share = "shadow of" if variant.is_shadow else "gets"
     title = f"{escape(variant.name)} <small>{share} {variant.percent:g}%</small>"
-    drawing = svg(picture_of(variant.flow, _NOTHING_YET), is_page=True, tip=f"tip{number}")
+    drawing = svg(outline_of(variant.flow, _NOTHING_YET), is_page=True, tip=f"tip{number}")
     return f'<section class="card" data-flow="{number}"><h2>{title}</h2>{drawing}</section>'
 
 

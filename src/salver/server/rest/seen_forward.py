@@ -7,10 +7,8 @@ from types import TracebackType
 from starlette.types import Message, Scope, Send
 
 from salver.server.http.observe import answered_forward
-from salver.server.observe import RequestObserver
+from salver.server.observe import REQUEST_ID, RequestObserver
 from salver.telemetry.trace import TRACEPARENT
-
-_REQUEST_ID = b"x-request-id"
 
 
 class SeenForward:
@@ -25,7 +23,7 @@ class SeenForward:
         self._status = 0
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.observation = observer.begin(
-            headers.get(TRACEPARENT, b""), headers.get(_REQUEST_ID, b"")
+            headers.get(TRACEPARENT, b""), headers.get(REQUEST_ID, b"")
         )
         self._length = headers.get(b"content-length", b"")
 
