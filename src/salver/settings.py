@@ -34,6 +34,8 @@ class Option:
     most: float | None = None
     choices: tuple[str, ...] = ()
     metavar: str = "TEXT"
+    peer_variable: str = ""
+    """Another server's variable for the same, read where ours is not set."""
 
 
 MODELS = "models"
@@ -127,6 +129,15 @@ class ServeSettings:
     offline: bool = option(False, "fetch and install nothing: use what is cached", MODELS)
     domain: str = option(
         "example.com", "services answer to the Host header NAME-NAMESPACE.DOMAIN", LISTENERS
+    )
+
+    propagate_headers: tuple[str, ...] = option(
+        (),
+        "hand request headers whose names match this regular expression on to the steps of "
+        "InferenceGraphs; can be repeated; KServe's PROPAGATE_HEADERS is read too",
+        LISTENERS,
+        metavar="PATTERN",
+        peer_variable="PROPAGATE_HEADERS",
     )
 
     host: str = option(

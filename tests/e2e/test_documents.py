@@ -28,11 +28,17 @@ CALL_IT = ROOT / "docs/how-to/call-it.md"
 CURLS = [line for path in (README, CALL_IT) for line in commands(path) if line.startswith("curl")]
 HOW_TO = ROOT / "docs/how-to"
 PAGES = [
+    "ask-in-seldons-protocol.md",
     "autoscaling.md",
     "components.md",
+    "inference-graphs.md",
     "many-models.md",
+    "pipelines.md",
     "python-graphs.md",
     "rollouts.md",
+    "routers.md",
+    "see-a-graph.md",
+    "seldon-deployments.md",
     "serve-manifests.md",
     "use-kubectl.md",
 ]

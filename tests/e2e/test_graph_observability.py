@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -12,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
-import httpx
 import pytest
 import yaml
 
 from salver.protocol import inference_pb2 as pb
 from salver.protocol import seldon_pb2
+from tests.e2e.load import post
 from tests.e2e.server import Server, serving, wait_until
 from tests.e2e.test_observability import collecting, log_lines, spans_in
 
@@ -107,7 +109,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     elsewhere = Elsewhere()
     five = (Path(__file__).parent / "seldon" / "five.yaml").read_text()
     manifests = [
-        inference_graph("inner", "Sequence", {"serviceName": "one"}, {"serviceName": "two"}),
+        inference_graph(
+            "inner",
+            "Sequence",
+            {"serviceName": "one", "dependency": "Hard"},
+            {"serviceName": "two", "data": "$response"},
+        ),
         inference_graph(
             "outer",
             "Sequence",
@@ -119,6 +126,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     file = folder / "graphs.yaml"
     file.write_text(yaml.safe_dump_all(manifests))
     options = ("-f", str(file), "--state-dir", str(folder / "state"), "--log-requests")
+    options += ("--propagate-headers", "^X-Team$")
     try:
         with (
             collecting() as (url, received),
@@ -179,7 +187,7 @@ def traceparent(number: int) -> dict[str, str]:
 def test_a_graph_s_steps_are_spans_that_nest(running: Running, path: str) -> None:
     number = 1 + len(path)
     body = {"instances": [[1.0]]}
-    headers = {**traceparent(number), "x-request-id": f"nest-{number}"}
+    headers = {**traceparent(number), "x-request-id": f"nest-{number}", "x-team": "blue"}
     answer = running.server.post(path, body, headers=headers)
     assert answer.json() == {"predictions": [[8.0]]}
     assert answer.headers["x-request-id"] == f"nest-{number}"
@@ -189,7 +197,9 @@ def test_a_graph_s_steps_are_spans_that_nest(running: Running, path: str) -> Non
         "infer outer", "step root.within", "step root.away", "step root.one", "step root.two"
     )
     assert len(spans) == 5
-    root, within, away = (spans[each] for each in ("infer outer", "step root.within", "step root.away"))
+    root, within, away = (
+        spans[each] for each in ("infer outer", "step root.within", "step root.away")
+    )
     assert root.span_id.hex() == root_id
     assert root.parent_span_id.hex() == PARENT
     assert within.parent_span_id == away.parent_span_id == root.span_id
@@ -204,8 +214,10 @@ def test_a_graph_s_steps_are_spans_that_nest(running: Running, path: str) -> Non
     assert said(away)["salver.step.kind"] == "address"
     assert said(away)["salver.step.target"] == running.elsewhere.url
     assert said(away)["salver.step.bytes_out"] == len(b'{"predictions": [[8.0]]}')
-    sent = running.elsewhere.headers[-1]["traceparent"]
-    assert sent == f"00-{trace}-{away.span_id.hex()}-01"
+    sent = running.elsewhere.headers[-1]
+    assert sent["x-team"] == "blue"
+    assert "x-request-id" not in sent
+    assert sent["traceparent"] == f"00-{trace}-{away.span_id.hex()}-01"
 
 
 def test_a_graph_asked_over_grpc_has_spans_too(running: Running) -> None:
@@ -217,7 +229,7 @@ def test_a_graph_asked_over_grpc_has_spans_too(running: Running) -> None:
         metadata = tuple(traceparent(99).items())
         raw, call = ask.with_call(request.SerializeToString(), timeout=30, metadata=metadata)
     assert pb.ModelInferResponse.FromString(raw).outputs[0].shape == [1, 1]
-    told = {key: value for key, value in call.initial_metadata()}
+    told = dict(call.initial_metadata())
     spans = Spans(running, trace_of(99)).named("infer inner", "step root.one", "step root.two")
     root = spans["infer inner"]
     assert told["traceparent"] == f"00-{trace_of(99)}-{root.span_id.hex()}-01"
@@ -263,7 +275,9 @@ def test_functions_and_choices_of_a_deployment_are_spans(running: Running, is_gr
     for each in steps:
         assert each.parent_span_id == root.span_id
         assert_within(each, root)
-    chosen = [said(each)["salver.step.branch"] for each in steps if "salver.step.branch" in said(each)]
+    chosen = [
+        said(each)["salver.step.branch"] for each in steps if "salver.step.branch" in said(each)
+    ]
     assert chosen == [1]
     assert said(spans["step high"])["salver.step.kind"] == "function"
 
@@ -275,7 +289,7 @@ def test_requests_are_counted_with_their_failures_and_those_under_way(running: R
         return server.metric(f"salver_graph_{name}", graph="default/inner", **labels)
 
     before = {name: count(name) for name in ("requests_total", "request_errors_total")}
-    steps = {n: count("step_answers_total", step=f"root.{n}") for n in (0, 1)}
+    steps = {name: count("step_answers_total", step=f"root.{name}") for name in ("one", "two")}
     for _ in range(3):
         assert server.post("/v2/models/inner/infer", v2(1)).status_code == 200
     assert server.post("/v2/models/inner/infer", v2(13)).status_code == 500
@@ -284,8 +298,8 @@ def test_requests_are_counted_with_their_failures_and_those_under_way(running: R
     assert count("request_errors_total") == before["request_errors_total"] + 2
     assert count("request_errors_total", reason="model_failed") >= 1
     assert count("request_errors_total", reason="invalid_input") >= 1
-    assert count("step_answers_total", step="root.one") == steps[0] + 3
-    assert count("step_answers_total", step="root.two") == steps[1] + 3
+    assert count("step_answers_total", step="root.one") == steps["one"] + 3
+    assert count("step_answers_total", step="root.two") == steps["two"] + 3
     assert count("requests_in_flight") == 0
     asking = threading.Thread(target=server.post, args=("/v2/models/inner/infer", v2(77)))
     asking.start()
@@ -296,15 +310,19 @@ def test_requests_are_counted_with_their_failures_and_those_under_way(running: R
 
 def test_a_client_that_leaves_is_no_longer_under_way(running: Running) -> None:
     server = running.server
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{server.url}/v2/models/inner/infer", json=v2(77), timeout=0.3)
 
     def under_way() -> float:
         return server.metric("salver_graph_requests_in_flight", graph="default/inner")
 
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(post("/v2/models/inner/infer", json.dumps(v2(77)).encode()))
+        wait_until(lambda: under_way() == 1)
+        # To close with a reset: a client that only sends no more may still wait.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_until(lambda: under_way() == 0)
+    wait_until(lambda: [each for each in log_lines(server) if each.get("status") == 499])
     gone = [each for each in log_lines(server) if each.get("status") == 499]
-    assert gone and gone[-1]["model"] == "inner"
+    assert [each["model"] for each in gone] == ["inner"]
 
 
 def test_the_log_line_of_a_request_names_the_graph(running: Running) -> None:

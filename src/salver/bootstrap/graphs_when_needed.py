@@ -139,7 +139,7 @@ class Graphs:
         self._reconciler = GraphReconciler(
             self._store,
             around.machine,
-            GraphCompiler(self._store),
+            GraphCompiler(self._store, self._settings.propagate_headers),
             now=around.now,
             address_of=address_of,
             on_event=around.on_event,

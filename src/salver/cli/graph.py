@@ -30,9 +30,9 @@ EXAMPLES = """\
 examples:
   salver graph show fraud
   salver graph show fraud --watch
-  salver graph show fraud -o svg > fraud.svg
   salver graph show fraud -o mermaid
   salver graph show --file fraud.yaml
+  salver graph show --file fraud.py -o svg > fraud.svg
   salver graph render fraud.py > fraud.yaml
 """
 OUTPUTS = ("text", "mermaid", "svg", "json")
@@ -51,7 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", default="", metavar="NAME", help="the graph's name; to render, its file"
     )
     parser.add_argument(
-        "-o", "--output", default="text", metavar="FORMAT", help=f"{', '.join(OUTPUTS)}"
+        "-o",
+        "--output",
+        default="text",
+        metavar="FORMAT",
+        help=f"{', '.join(OUTPUTS)}; to render: yaml, json",
     )
     parser.add_argument(
         "-w", "--watch", action="store_true", help="go on, with figures of the last seconds"
@@ -66,7 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="with -w: for how long (default: until Ctrl-C)",
     )
     parser.add_argument(
-        "--file", default="", metavar="FILE", help="a manifest to draw instead, without a server"
+        "--file",
+        default="",
+        metavar="FILE",
+        help="a manifest or Python file to draw, without a server",
     )
 
 
@@ -117,13 +124,17 @@ def fetched(name: str, session: Session) -> ShownGraph:
 def declared(file: str, session: Session) -> list[ShownGraph]:
     """The graphs in a file, as they would be. Raises `ManifestError` or `CommandFailed`."""
     from salver.cli.apply import as_applied
+    from salver.cli.python_graphs import is_graph, manifests_of
     from salver.cli.sources import read_files
     from salver.control.graph_compiling import compiled_alone
     from salver.graphs.selection import PlanError
     from salver.graphs.shown import shown_graph
 
     found = []
-    objects = read_files([file], is_recursive=True, stdin=session.stdin, note=session.warn)
+    if is_graph(file):
+        objects = manifests_of(file)
+    else:
+        objects = read_files([file], is_recursive=True, stdin=session.stdin, note=session.warn)
     for obj in [as_applied(each, session.namespace) for each in objects]:
         try:
             desire = compiled_alone(obj)

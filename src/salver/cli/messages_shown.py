@@ -12,25 +12,12 @@ from typing import Any
 import msgspec
 
 from salver.errors import SalverError
+from salver.inference.metadata import STRUCT_CODES
 from salver.protocol.messages import Message, Tensor, json_view, tensors_of, unpacked
 from salver.protocol.wire_codes import Codec
 
 _LIMIT_BYTES = 64 << 20
 _MOST_SHOWN = 12
-_FORMATS = {
-    "BOOL": "?",
-    "UINT8": "B",
-    "UINT16": "H",
-    "UINT32": "I",
-    "UINT64": "Q",
-    "INT8": "b",
-    "INT16": "h",
-    "INT32": "i",
-    "INT64": "q",
-    "FP16": "e",
-    "FP32": "f",
-    "FP64": "d",
-}
 _V2 = (Codec.V2_JSON, Codec.V2_GRPC)
 
 
@@ -52,9 +39,9 @@ def read_message(message: Message) -> Shown:
     try:
         message = unpacked(message, _LIMIT_BYTES)
         if message.codec not in _V2 or message.status >= 300:
-            return Shown(json.loads(json_view(message)))
+            return Shown(json.loads(bytes(json_view(message))))
         if message.codec == Codec.V2_GRPC:
-            value = json.loads(json_view(message))
+            value = json.loads(bytes(json_view(message)))
             tensors = [*value.get("inputs", []), *value.get("outputs", [])]
             return Shown(value, tuple(tensors))
         tensors = [_tensor(each) for each in tensors_of(message)]
@@ -84,7 +71,7 @@ def _elements(raw: bytes, datatype: str) -> list[Any]:
             found.append(raw[at + 4 : end].decode(errors="replace"))
             at = end
         return found
-    code = _FORMATS.get(datatype)
+    code = STRUCT_CODES.get(datatype)
     if code is None:
         return [raw.hex()]
     return list(struct.unpack(f"<{len(raw) // struct.calcsize(code)}{code}", raw))

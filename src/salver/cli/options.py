@@ -109,6 +109,9 @@ def _given(
         yield setting.flag, flags[setting.key]
     if environ.get(setting.variable):
         yield setting.variable, environ[setting.variable]
+    peer = setting.option.peer_variable
+    if peer and environ.get(peer):
+        yield peer, environ[peer]
     if setting.key in toml:
         yield f"{setting.key} in {file}", toml[setting.key]
 
@@ -143,6 +146,11 @@ def _contradictions(values: Mapping[str, Any], target_count: int) -> Iterator[st
         prefix, equals, target = entry.partition("=")
         if not (prefix and equals and target):
             yield f"--map: {entry!r} is not PREFIX=TARGET; give such as gs://bucket=./models"
+    for pattern in values.get("propagate_headers", ()):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"--propagate-headers: {pattern!r} is no regular expression: {error}"
     if values.get("name") and target_count == 0:
         yield f"--name {values['name']} is given without a TARGET, and names one; leave it out"
     if values.get("name") and target_count > 1:

@@ -20,7 +20,7 @@ from salver.errors import CommandFailed
 from salver.protocol.messages import Message
 
 USAGE = "inspect NAME[.STEP][.inputs|.outputs[.TENSOR]] [options]"
-DESCRIPTION = "Shows the last values on the edges of a pipeline, or of any other graph."
+DESCRIPTION = "Shows the last values on the edges of a pipeline."
 EXAMPLES = """\
 examples:
   salver pipeline inspect tfsimples

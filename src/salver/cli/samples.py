@@ -60,6 +60,18 @@ class ModelLoad(NamedTuple):
     cpu_cores: float
 
 
+class GraphLoad(NamedTuple):
+    """What one variant of a graph did between two looks."""
+
+    graph: str
+    variant: str
+    requests_per_s: float
+    errors_per_s: float
+    p50_s: float
+    p99_s: float
+    in_flight: float
+
+
 class ProcessLoad(NamedTuple):
     """What one process used between two looks."""
 
@@ -81,7 +93,7 @@ def _model_load(model: str, before: Scrape, after: Scrape, seconds: float) -> Mo
         return max(0.0, after.total(name, model=model) - before.total(name, model=model))
 
     batches = gained("salver_batch_rows_count")
-    buckets = _gained_buckets("salver_request_duration_seconds", model, before, after)
+    buckets = _gained_buckets("salver_request_duration_seconds", {"model": model}, before, after)
     versions = {
         found.get("version", "") for found, _ in after.of("salver_model_ready", model=model)
     }
@@ -110,6 +122,31 @@ def _cpu_of(model: str, before: Scrape, after: Scrape) -> float:
     return used
 
 
+def graph_loads(before: Scrape, after: Scrape, seconds: float) -> list[GraphLoad]:
+    """Every graph's load, by its variants."""
+    loads = []
+    for labels, _ in after.of("salver_graph_requests_in_flight"):
+        of = {"graph": labels.get("graph", ""), "variant": labels.get("variant", "")}
+        loads.append(_graph_load(of, before, after, seconds))
+    return sorted(loads, key=lambda load: (load.graph, load.variant))
+
+
+def _graph_load(of: dict[str, str], before: Scrape, after: Scrape, seconds: float) -> GraphLoad:
+    def gained(name: str) -> float:
+        return max(0.0, after.total(name, **of) - before.total(name, **of))
+
+    buckets = _gained_buckets("salver_graph_request_duration_seconds", of, before, after)
+    return GraphLoad(
+        of["graph"],
+        of["variant"],
+        gained("salver_graph_requests_total") / seconds,
+        gained("salver_graph_request_errors_total") / seconds,
+        quantile(buckets, 0.5),
+        quantile(buckets, 0.99),
+        after.total("salver_graph_requests_in_flight", **of),
+    )
+
+
 def process_loads(before: Scrape, after: Scrape, seconds: float) -> list[ProcessLoad]:
     """Every process's use, the busiest first."""
     loads = []
@@ -122,12 +159,12 @@ def process_loads(before: Scrape, after: Scrape, seconds: float) -> list[Process
 
 
 def _gained_buckets(
-    name: str, model: str, before: Scrape, after: Scrape
+    name: str, of: dict[str, str], before: Scrape, after: Scrape
 ) -> list[tuple[float, float]]:
-    """Upper bound and cumulative count of what came between, over all versions."""
+    """Upper bound and cumulative count of what came between, over all that have these labels."""
     counts: dict[float, float] = {}
     for sign, scrape in ((1.0, after), (-1.0, before)):
-        for labels, value in scrape.of(f"{name}_bucket", model=model):
+        for labels, value in scrape.of(f"{name}_bucket", **of):
             bound = _number(labels.get("le", "+Inf"))
             counts[bound] = counts.get(bound, 0.0) + sign * value
     return sorted(counts.items())

@@ -6,20 +6,22 @@ import argparse
 
 from salver.cli import samples
 from salver.cli.ages import duration
-from salver.cli.samples import ModelLoad, ProcessLoad, Scrape
+from salver.cli.samples import GraphLoad, ModelLoad, ProcessLoad, Scrape
 from salver.cli.session import Session
 from salver.cli.terminal import columns, is_terminal
 from salver.errors import CommandFailed
 
-USAGE = "[models | processes] [NAME...] [options]"
+USAGE = "[models | graphs | processes] [NAME...] [options]"
 DESCRIPTION = """\
 Shows what models do now: requests and errors a second, latency, requests that wait, rows in
-a batch, memory and CPU (1000m is one core).
+a batch, memory and CPU (1000m is one core). Of graphs, those of each variant, and the requests
+under way; their steps are shown by salver graph show NAME --watch.
 """
 EXAMPLES = """\
 examples:
   salver top
   salver top models iris --interval 5s
+  salver top graphs fraud
   salver top processes -w
 """
 
@@ -27,13 +29,22 @@ _MODEL_HEADER = [
     *("MODEL", "VERSIONS", "REQ/S", "ERR/S", "P50", "P99"),
     *("QUEUE", "BATCH", "MEMORY", "CPU"),
 ]
+_GRAPH_HEADER = ["GRAPH", "VARIANT", "REQ/S", "ERR/S", "P50", "P99", "UNDER-WAY"]
 _PROCESS_HEADER = ["PROCESS", "ROLE", "CPU", "MEMORY"]
+_WHATS = {
+    **dict.fromkeys(("model", "models"), "models"),
+    **dict.fromkeys(("graph", "graphs"), "graphs"),
+    **dict.fromkeys(("process", "processes"), "processes"),
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `salver top`."""
     parser.add_argument(
-        "what", nargs="*", metavar="WHAT", help="models (the default) or processes, and their names"
+        "what",
+        nargs="*",
+        metavar="WHAT",
+        help="models (the default), graphs or processes, and their names",
     )
     parser.add_argument(
         "--interval",
@@ -47,9 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Prints one table; with `-w`, one after another until it is interrupted."""
-    what, names = "models", list(arguments.what)
-    if names and names[0].rstrip("s") in ("model", "process", "processe"):
-        what = "models" if names.pop(0).startswith("m") else "processes"
+    names = list(arguments.what)
+    what = _WHATS[names.pop(0)] if names and names[0] in _WHATS else "models"
     interval_s = duration(arguments.interval, "--interval")
     if interval_s <= 0:
         raise CommandFailed("--interval: must be more than 0; give such as 1s")
@@ -75,11 +85,40 @@ def _lines(what: str, names: list[str], before: Scrape, after: Scrape, seconds: 
     if what == "processes":
         processes = samples.process_loads(before, after, seconds)
         return process_lines([each for each in processes if not names or each.process in names])
+    if what == "graphs":
+        return _graph_lines(names, samples.graph_loads(before, after, seconds))
     models = samples.model_loads(before, after, seconds)
     unknown = set(names) - {each.model for each in models}
     if unknown:
         raise CommandFailed(f"top: the server has no model '{min(unknown)}'; see salver top")
     return model_lines([each for each in models if not names or each.model in names])
+
+
+def _graph_lines(names: list[str], loads: list[GraphLoad]) -> list[str]:
+    """The table of the graphs with these names, or of all; `default/` need not be said."""
+    wanted = {name if "/" in name else f"default/{name}": name for name in names}
+    unknown = wanted.keys() - {each.graph for each in loads}
+    if unknown:
+        name = wanted[min(unknown)]
+        raise CommandFailed(f"top: no graph '{name}' takes requests; see salver top graphs")
+    return graph_lines([each for each in loads if not names or each.graph in wanted])
+
+
+def graph_lines(loads: list[GraphLoad]) -> list[str]:
+    """The table of graphs."""
+    rows = [
+        [
+            load.graph.removeprefix("default/"),
+            load.variant,
+            samples.count_text(load.requests_per_s),
+            samples.count_text(load.errors_per_s),
+            samples.latency_text(load.p50_s),
+            samples.latency_text(load.p99_s),
+            f"{load.in_flight:.0f}",
+        ]
+        for load in loads
+    ]
+    return columns([_GRAPH_HEADER, *rows], right=frozenset(range(2, 7)))
 
 
 def model_lines(loads: list[ModelLoad]) -> list[str]:

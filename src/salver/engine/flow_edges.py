@@ -1,4 +1,4 @@
-"""What the edges of one request's way through a graph decide: who begins, who never will, who need not.
+"""What edges decide on a request's way through a graph: who begins, who never will, who need not.
 
 A step waits until its edges are decided; a step that will never run is absent to those that wait
 for it, and what it still waited for itself is given up unless others need it. Absence is passed on
@@ -163,6 +163,9 @@ class FlowEdges:
             self._visits[number] = self._visits.get(number, 0) + 1
         elif len(self.values[number]) > 1:
             self._release_sources(node)
+            # What comes from now on, while it is held back, is too late.
+            values = self.values[number]
+            values[:] = [ABSENT if each is None else each for each in values]
         if node.step.delay_s:
             self._wait(node, node.step.delay_s, partial(self._ready.append, node))
         else:

@@ -6,6 +6,7 @@ that path get the message, routers that learn the reward.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from salver.protocol.wire_codes import Codec
 
 if TYPE_CHECKING:
     from salver.engine.executor import GraphModel
+
+logger = logging.getLogger("salver.graphs")
 
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 
@@ -43,7 +46,10 @@ class _Feedback:
             raise Unsupported("feedback is taken in Seldon's protocol: POST /api/v1.0/feedback")
         self._model = model
         self._call = call
-        self._parts = read_feedback(codec, bytes(call.body))
+        coding = call.codec >> 8 & 0xFF
+        sent = Message(codec, 0, call.body, is_request=True, coding=coding)
+        self._body = bytes(model.plain(sent).body if coding else call.body)
+        self._parts = read_feedback(codec, self._body)
         self._waiting = 1
         self._is_over = False
         self._timer: Any = None
@@ -51,10 +57,16 @@ class _Feedback:
     def begin(self) -> None:
         """Asks everybody on the path, at once."""
         routing = self._parts.facts.routing
-        self._reward(routing)
-        for node in on_path(self._model.flow.tree, routing):
-            if node.hears_feedback:
-                self._tell(node, routing.get(node.name))
+        try:
+            self._reward(routing)
+            for node in on_path(self._model.flow.tree, routing):
+                if node.hears_feedback:
+                    self._tell(node, routing.get(node.name))
+        except RequestError as error:
+            self.fail(error.kind, str(error))
+        except Exception as error:
+            logger.exception("graph '%s': feedback cannot go on", self._model.name)
+            self.fail(ErrorKind.MODEL_FAILED, f"a fault of the server: {error}")
         self._done()
 
     def _reward(self, routing: Mapping[str, int]) -> None:
@@ -76,12 +88,13 @@ class _Feedback:
         codec = call.codec & 0xFF
         head = StepCall(
             [Invocation(node.name, node.function, "send_feedback")],
-            [MessageHead("feedback", codec, 0, 0, len(call.body), True)],
+            [MessageHead("feedback", codec, 0, 0, len(self._body), True)],
             routing=branch,
         )
-        body = pack(head, [call.body])
+        body = pack(head, [self._body])
         tag = marked(codec, Operation.STEP)
-        step = SubCall(call, tag, 0, body, self._model.clock())
+        step = _Telling(call, tag, 0, body, self._model.clock())
+        step.feedback = self
         self._waiting += 1
         unit.submit(step.then(f"step '{node.name}'", self._on_told))
 
@@ -90,28 +103,33 @@ class _Feedback:
 
     def _on_durable(self, problem: str) -> None:
         if problem:
-            self._fail(ErrorKind.UNAVAILABLE, problem)
+            self.fail(ErrorKind.UNAVAILABLE, problem)
         else:
             self._done()
 
     def _on_deadline(self) -> None:
         text = "the reward was not on disk in time: see that the state directory's disk works"
-        self._fail(ErrorKind.DEADLINE_EXCEEDED, text)
+        self.fail(ErrorKind.DEADLINE_EXCEEDED, text)
 
-    def _fail(self, kind: ErrorKind, message: str) -> None:
-        if not self._is_over:
-            self._is_over = True
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        """Tells the caller what went wrong, if it has not been told anything yet."""
+        if self._ends():
             self._call.fail(kind, message)
+
+    def _ends(self) -> bool:
+        if self._is_over:
+            return False
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
 
     def _done(self) -> None:
         from salver.protocol.seldon_meta import SeldonFacts, finish
 
         self._waiting -= 1
-        if self._waiting or self._is_over:
+        if self._waiting or not self._ends():
             return
-        self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
         codec = self._call.codec & 0xFF
         empty = b"{}" if codec == Codec.SELDON_JSON else b""
         try:
@@ -120,6 +138,17 @@ class _Feedback:
             self._call.fail(ErrorKind.MODEL_FAILED, str(error))
             return
         self._call.deliver(body, 0)
+
+
+class _Telling(SubCall):
+    """The feedback on its way to one component: of several failures the caller gets the first."""
+
+    __slots__ = ("feedback",)
+    feedback: _Feedback
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        if not self.is_abandoned:
+            self.feedback.fail(kind, f"{self._step}: {message}")
 
 
 def on_path(tree: SeldonNode | None, routing: Mapping[str, int]) -> Iterator[SeldonNode]:

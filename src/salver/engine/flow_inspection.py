@@ -181,7 +181,7 @@ class GraphInspection:
         """See `FlowObserver`: it makes none."""
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`: runs are watched by their own."""
 
     def on_answer(
@@ -228,7 +228,7 @@ class _Run:
         """See `FlowObserver`: it makes none."""
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`."""
         if isinstance(answer, Message):
             self.note(self._graph.answer, (answer,))

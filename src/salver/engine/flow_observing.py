@@ -53,23 +53,29 @@ def branches_of(step: Step) -> tuple[int, ...]:
 class CountingObserver:
     """Implements `FlowObserver`: counts."""
 
-    __slots__ = ("_count_answer", "_metrics")
+    __slots__ = ("_count_answer", "_in_flight", "_metrics", "_observe_latency")
 
     def __init__(self, metrics: FlowMetrics) -> None:
         self._metrics = metrics
+        self._in_flight = metrics.in_flight
+        self._observe_latency = metrics.latency.observe
         self._count_answer = metrics.count_answer
 
     def begin(self, run_id: str, request: Message, call: Call) -> FlowObserver:
         """See `FlowObserver`."""
         self._metrics.requests.value += 1
+        self._in_flight.value += 1
         return self
 
     def span(self, step: int) -> TraceContext | None:
         """See `FlowObserver`: it makes none."""
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`."""
+        self._in_flight.value -= 1
+        if answer is not None:
+            self._observe_latency(seconds)
         if isinstance(answer, Failure):
             self._metrics.count_request_failure(answer.kind)
 
@@ -117,10 +123,10 @@ class ObserverFan:
                 return found
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`."""
         for each in self._observers:
-            each.on_end(answer)
+            each.on_end(answer, seconds)
 
     def on_answer(
         self, step: int, given: Sequence[Message], answer: Message | None, seconds: float

@@ -76,8 +76,9 @@ class FlowObserver(Protocol):
         """The span of the step that is being asked, for what it asks in turn; None if there is
         none of its own."""
 
-    def on_end(self, answer: Message | Failure) -> None:
-        """The caller has the graph's answer, or why there is none."""
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
+        """The caller has the graph's answer, or why there is none, so long after it has asked;
+        None: it has left."""
 
     def on_answer(
         self, step: int, given: Sequence[Message], answer: Message | None, seconds: float

@@ -62,7 +62,7 @@ class Node:
         self.is_side = False
         """Nothing of it gets into the answer: it goes on after it, and its failure is its own."""
         self.survives = False
-        """Those on the way to the answer who wait for it can do without it, or others without them."""
+        """Those on the way to the answer can do without it, or those after them can."""
         self.timeout_s = step.timeout_s
         """What a call of it may take: with functions asked as one, what all of them may."""
         self.chain: tuple[Node, ...] = (self,)

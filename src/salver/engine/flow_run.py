@@ -93,6 +93,11 @@ class FlowRun(FlowEdges):
         # Queues drop calls whose client has left without a word, and the run with the last one.
         if not self.is_over:
             self.model.in_flight -= 1
+            if self.observer is not None:
+                self.observer.on_end(None, self._seconds())
+
+    def _seconds(self) -> float:
+        return max(0.0, self.model.clock() - self.call.arrived_s)
 
     def begin(self) -> None:
         """Gives the request to the steps that wait for it. Never raises."""
@@ -401,8 +406,7 @@ class FlowRun(FlowEdges):
         last = node.chain[-1] if node.chain else node
         if not (last.is_side or last.survives or self.is_over):
             self._end(failure)
-            return
-        if self.failure is None and not last.is_side:
+        elif self.failure is None and not last.is_side:
             self.failure = failure
         for each in node.chain:
             self.state[each.number] = GONE
@@ -459,6 +463,6 @@ class FlowRun(FlowEdges):
             self.drop_timers(self._aside)
         if self.observer is not None:
             try:
-                self.observer.on_end(answer)
+                self.observer.on_end(answer, self._seconds())
             except Exception:
                 logger.exception("graph '%s': who watches a request has a fault", self.model.name)

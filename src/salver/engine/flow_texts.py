@@ -10,6 +10,7 @@ from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_program import Node
 from salver.errors import ErrorKind
 from salver.graphs.flow import Function
+from salver.protocol.http_statuses import HTTP_STATUS
 from salver.protocol.messages import describe
 from salver.protocol.wire_codes import Codec
 
@@ -19,17 +20,6 @@ NOT_MATCHED = (
     b'"cause":"None of the routes matched with the switch condition"}',
 )
 """Status and body of KServe's router when no condition of a Switch holds."""
-_STATUS = {
-    ErrorKind.INVALID_INPUT: 400,
-    ErrorKind.PAYLOAD_TOO_LARGE: 413,
-    ErrorKind.MODEL_NOT_FOUND: 404,
-    ErrorKind.MODEL_NOT_READY: 503,
-    ErrorKind.UNSUPPORTED: 501,
-    ErrorKind.QUEUE_FULL: 429,
-    ErrorKind.UNAVAILABLE: 503,
-    ErrorKind.DEADLINE_EXCEEDED: 504,
-    ErrorKind.MODEL_FAILED: 500,
-}
 _SHOWS_INPUT = (ErrorKind.MODEL_FAILED, ErrorKind.INVALID_INPUT, ErrorKind.DEADLINE_EXCEEDED)
 
 
@@ -76,7 +66,7 @@ def no_output(missing: str) -> Failure:
 def tolerated(failure: Failure, codec: int) -> Tolerated:
     """A failure as a step's answer, as the service gave it or in our own words. gRPC has no form
     for it: there it stays JSON."""
-    status = failure.status or _STATUS[failure.kind]
+    status = failure.status or HTTP_STATUS[failure.kind]
     body = failure.body or msgspec.json.encode({"error": failure.message})
     codec = codec if codec in _JSON else int(Codec.V1_JSON)
     return Tolerated(codec, 0, body, is_request=False, status=status, failure=failure)

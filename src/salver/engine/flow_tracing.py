@@ -54,7 +54,7 @@ class TracingObserver:
         """See `FlowObserver`: runs have spans."""
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`: runs are watched by their own."""
 
     def on_answer(
@@ -137,7 +137,7 @@ class _TracedRun:
             self._open[step] = found
         return found[0]
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         """See `FlowObserver`: what nobody waits for any more has ended too."""
         end_ns = self._graph.tools.now_ns()
         for step in [each for each in self._open if not self._graph.sides[each]]:

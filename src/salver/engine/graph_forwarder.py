@@ -100,9 +100,8 @@ class GraphForwarder:
         try:
             return await call.wait(self._clock)
         finally:
-            # Whoever is still at work on it, after an answer or for a client that has left, may
-            # stop.
-            call.is_abandoned = True
+            # The client has left, or was told that it takes too long: whoever is at work may stop.
+            call.is_abandoned = not call.is_answered
 
 
 def read_request(request: ForwardedRequest, max_body_bytes: int) -> tuple[Codec, int, bytes]:
@@ -167,6 +166,10 @@ class _ForwardedCall(Call):
         self._request = request
         self._added: list[tuple[bytes, bytes]] = []
         self._answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_answered(self) -> bool:
+        return self._answer.done()
 
     async def wait(self, clock: Clock) -> _Answer:
         """The answer. Raises the `RequestError` that it ended in."""

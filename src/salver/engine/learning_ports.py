@@ -113,14 +113,15 @@ class RouterLog(Protocol):
         """Keeps a snapshot of all that was appended, replayed and told by `news`, and forgets
         what is too old; done later, in a thread."""
 
-    def history(self, limit: int) -> Iterator[Replayed]:
-        """The newest records, at most so many, oldest first. May be read in a thread."""
+    def history(self, choices: int, epoch: int) -> Iterator[Replayed]:
+        """The newest records of the epoch, oldest first: enough for so many choices, with all of
+        their rewards. May be read in a thread."""
 
     @property
     def lost(self) -> int: ...
 
     def close(self) -> None:
-        """All that was appended is on disk."""
+        """Takes nothing any more; all that was appended will be on disk."""
 
 
 OpenLog = Callable[[RouterName], RouterLog]
@@ -160,8 +161,8 @@ class MemoryRouterLog:
     def save(self, snapshot: bytes) -> None:
         """There is nothing to start from again."""
 
-    def history(self, limit: int) -> Iterator[Replayed]:
-        return iter(self._records[-limit:])
+    def history(self, choices: int, epoch: int) -> Iterator[Replayed]:
+        return iter([each for each in self._records[-self._most :] if each.epoch == epoch])
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -7,9 +7,14 @@ as one batch. Owns nothing of what a batch is predicted as.
 
 from __future__ import annotations
 
+import logging
+
 from salver.engine.call import Call
 from salver.engine.ports import ServedModel
 from salver.engine.queue import Scheduler
+from salver.errors import ErrorKind
+
+logger = logging.getLogger("salver.graphs")
 
 
 class StepBatch:
@@ -47,4 +52,9 @@ class StepBatch:
         waiting, self._waiting = self._waiting, []
         for model, call in waiting:
             if not call.is_abandoned:
-                model.submit(call)
+                try:
+                    model.submit(call)
+                except Exception as error:
+                    # A model that breaks its contract must not become the others' trouble.
+                    logger.exception("model '%s': submit raised", model.name)
+                    call.fail(ErrorKind.MODEL_FAILED, f"a fault of the server: {error}")

@@ -188,8 +188,7 @@ def _box(step: Step, sample: Sample | None) -> Box:
 def _what(step: Step) -> tuple[Shape, str]:
     action = step.action
     if isinstance(action, Service):
-        is_said = action.name == (step.title or step.name)
-        return "model", "service" if is_said else f"service {action.name}"
+        return "model", "service" + _unless(action.name, step.title or step.name)
     if isinstance(action, Unit):
         return "model", "" if action.unit == step.name else f"unit {action.unit}"
     if isinstance(action, Address):
@@ -217,9 +216,13 @@ def _function_text(action: Function, title: str) -> str:
     if name.startswith(_OWN):
         own = name.removeprefix(_OWN).partition(".")[0]
         return "" if own == title else own
-    if name == title:
-        return "function" if method == "call" else method
-    return f"function {name}" + ("" if method == "call" else f" ({method})")
+    if method == "call":
+        return "function" + _unless(name, title)
+    return method if name == title else f"function {name} ({method})"
+
+
+def _unless(name: str, title: str) -> str:
+    return "" if name == title else f" {name}"
 
 
 def _join(join: str, count: int, quorum: int = 0) -> str:

@@ -5,6 +5,8 @@ Imports no NumPy: the gateway reads metadata and never touches a tensor.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import msgspec
@@ -26,6 +28,24 @@ Datatype = Literal[
     "BYTES",
 ]
 DATATYPES: frozenset[str] = frozenset(get_args(Datatype))
+
+STRUCT_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "BOOL": "?",
+        "UINT8": "B",
+        "UINT16": "H",
+        "UINT32": "I",
+        "UINT64": "Q",
+        "INT8": "b",
+        "INT16": "h",
+        "INT32": "i",
+        "INT64": "q",
+        "FP16": "e",
+        "FP32": "f",
+        "FP64": "d",
+    }
+)
+"""How the `struct` module reads an element of raw data, where it can."""
 
 ANY_DIMENSION = -1
 """In a shape: this dimension may have any size."""

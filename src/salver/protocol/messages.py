@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from salver.errors import InvalidInput, ModelFailed, PayloadTooLarge, Unsupported
+from salver.inference.metadata import STRUCT_CODES
 from salver.protocol import wire_fields
 from salver.protocol.frame import ContentCoding
 from salver.protocol.wire_codes import Codec
@@ -23,6 +24,8 @@ from salver.protocol.wire_codes import Codec
 Body = bytes | bytearray | memoryview
 _JSON = (Codec.V1_JSON, Codec.V2_JSON)
 _DESCRIBED_BYTES = 1 << 16
+_FAILED = 300
+"""The least status of a failure that was tolerated."""
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 _V1_REQUEST_OF = {"predictions": "instances", "outputs": "inputs"}
 _V1_RESPONSE_OF = {value: key for key, value in _V1_REQUEST_OF.items()}
@@ -123,10 +126,10 @@ def as_request(
     if message.is_request:
         return message
     codec = message.codec
-    if codec in (Codec.V2_JSON, Codec.V2_GRPC) and message.status < 300:
+    if codec in (Codec.V2_JSON, Codec.V2_GRPC) and message.status < _FAILED:
         tensors = _renamed(tensors_of(message), names)
         return assemble(tensors, first, is_request=True, is_binary=is_binary)
-    if codec == Codec.V1_JSON and is_mapped and message.status < 300:
+    if codec == Codec.V1_JSON and is_mapped and message.status < _FAILED:
         return msgspec.structs.replace(message, body=_mapped_v1(message), is_request=True)
     return msgspec.structs.replace(message, is_request=True, parts=None)
 
@@ -231,10 +234,10 @@ def gathered(keys: Sequence[str], messages: Sequence[Message], like: Message) ->
         raise Unsupported(
             "answers of several steps cannot be gathered in Seldon's protocol: use V1"
         )
-    answers = [tensors_of(each) for each in messages if each.status < 300]
+    answers = [tensors_of(each) for each in messages if each.status < _FAILED]
     is_raw = any(tensor.blob is not None for part in answers for tensor in part)
     parts = [
-        [_error_tensor(each, like, is_raw)] if each.status >= 300 else tensors_of(each)
+        [_error_tensor(each, like, is_raw)] if each.status >= _FAILED else tensors_of(each)
         for each in messages
     ]
     tensors = [
@@ -294,13 +297,15 @@ def _described(tensor: Tensor) -> str:
 
 def tensors_of(message: Message) -> list[Tensor]:
     """The tensors of a message. V1's rows are one tensor called by their key, unless each row is an
-    object: then its keys are tensors."""
+    object: then its keys are tensors. A failure that was tolerated has none."""
     if message.parts is None:
         message.parts = _taken_apart(message)
     return message.parts
 
 
 def _taken_apart(message: Message) -> list[Tensor]:
+    if message.status >= _FAILED:
+        return []
     if message.coding:
         raise InvalidInput("a packed body cannot be taken apart: send it without content-encoding")
     if message.codec == Codec.V2_JSON:
@@ -503,20 +508,6 @@ def _grpc_head(tensor: Tensor) -> bytes:
     return b"".join(pieces)
 
 
-_FORMATS = {
-    "BOOL": "?",
-    "UINT8": "B",
-    "UINT16": "H",
-    "UINT32": "I",
-    "UINT64": "Q",
-    "INT8": "b",
-    "INT16": "h",
-    "INT32": "i",
-    "INT64": "q",
-    "FP16": "e",
-    "FP32": "f",
-    "FP64": "d",
-}
 _CONTENTS = {
     1: "bool_contents",
     2: "int_contents",
@@ -550,7 +541,7 @@ def _elements(tensor: Tensor) -> list[Any]:
     raw = bytes(tensor.blob)
     if tensor.datatype == "BYTES":
         return _texts(raw)
-    code = _FORMATS.get(tensor.datatype)
+    code = STRUCT_CODES.get(tensor.datatype)
     if code is None:
         return []
     count = len(raw) // struct.calcsize(code)

@@ -21,7 +21,6 @@ from salver.telemetry.trace import (
     parse_traceparent,
 )
 
-
 REQUEST_ID = b"x-request-id"
 
 

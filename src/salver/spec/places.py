@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from salver.spec.problems import Finding, Note, Path, Problem, path_text
+from salver.spec.problems import Finding, Note, Path, Problem, on_one_line, path_text
 from salver.spec.yaml_faults import Mark
 from salver.spec.yaml_source import Document
 
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
         path, message = finding
         mark = self.mark(path)
         full = path_text((*self.base, *path))
-        return Problem(self.source, mark.line, mark.column, full, message)
+        return Problem(self.source, mark.line, mark.column, full, on_one_line(message))
 
     def note(self, finding: Finding) -> Note:
         """The finding as a note, on its line."""

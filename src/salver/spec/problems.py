@@ -45,7 +45,7 @@ def path_text(path: Path) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif not step or set(step) & set(".[]'\" "):
+        elif not step or set(step) & set(".[]'\" ") or not step.isprintable() or len(step) > 60:
             text += f"[{quoted(step)}]"
         else:
             text += f".{step}" if text else step
@@ -72,6 +72,13 @@ def quoted(text: str) -> str:
     """A text from a manifest as it may stand in a message: on one line, not too long."""
     short = text if len(text) <= 60 else text[:57] + "..."
     return repr(short)
+
+
+def on_one_line(text: str) -> str:
+    """The text with what would break its line written as escapes, names of manifests in it too."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _plain(word: str) -> str:

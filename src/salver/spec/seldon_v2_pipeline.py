@@ -175,7 +175,7 @@ def _unknown(text: str, pipeline: str, steps: Collection[str]) -> str:
     if not text.strip():
         return f"must not be empty: write {SYNTAX}"
     name = re.split(r"\.(?:inputs|outputs)(?:\.|$)", text)[0]
-    known = [*dict.fromkeys([*(each for each in steps if each), pipeline])]
+    known = [each for each in dict.fromkeys([*steps, pipeline]) if each]
     return f"there is no step {quoted(name)}" + (
         did_you_mean(name, known) or f"; there are {known_text(known)}"
     )

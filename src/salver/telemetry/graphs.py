@@ -14,7 +14,7 @@ import msgspec
 
 from salver.errors import ErrorKind
 from salver.telemetry.metrics import DURATION_BOUNDS_S
-from salver.telemetry.registry import Counter, Histogram, Registry
+from salver.telemetry.registry import Counter, Gauge, Histogram, Registry
 
 _FAILURES = tuple(kind for kind in ErrorKind if kind is not ErrorKind.OK)
 
@@ -137,6 +137,18 @@ class FlowMetrics:
                 reason=kind.reason,
             )
             for kind in _FAILURES
+        )
+        self.latency: Histogram = registry.histogram(
+            "salver_graph_request_duration_seconds",
+            "Seconds from a request's arrival at a graph to its answer.",
+            DURATION_BOUNDS_S,
+            **of,
+        )
+        self.in_flight: Gauge = registry.gauge(
+            "salver_graph_requests_in_flight",
+            "Requests whose callers wait for a graph now.",
+            merge="sum",
+            **of,
         )
         self._answers = tuple(each.answers for each in self._steps)
         self._latencies = tuple(each.latency.observe for each in self._steps)

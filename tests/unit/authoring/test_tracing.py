@@ -206,12 +206,12 @@ def test_a_router_has_a_branch_for_each_arm() -> None:
     @salver.graph
     def graph(x: Any) -> Any:
         arms = {"plain": "m", "rich": fraud}
-        return salver.router("thompson", arms=arms, name="pick", discount=0.9, warm=True)(x)
+        return salver.router("thompson", arms=arms, name="pick", half_life=60, min_share=0.1)(x)
 
     steps = steps_of(graph)
     assert steps["pick"]["choose"] == {
         "branches": ["plain", "rich"],
-        "learned": {"algorithm": "thompson", "parameters": {"discount": 0.9, "warm": True}},
+        "learned": {"algorithm": "thompson", "parameters": {"half_life": 60, "min_share": 0.1}},
     }
     assert steps["m"]["when"] == {"step": "pick", "branch": "plain"}
     assert steps["features"]["when"] == {"step": "pick", "branch": "rich"}

@@ -15,7 +15,7 @@ from salver.cli import samples
 from salver.cli.completion import bash_script, fish_script, zsh_script
 from salver.cli.data_tables import answer_rows, plan_columns, read_csv, requests_of
 from salver.cli.samples import Scrape
-from salver.cli.top import model_lines, process_lines
+from salver.cli.top import graph_lines, model_lines, process_lines
 from salver.errors import CommandFailed
 
 Golden = Callable[[str, str], None]
@@ -210,6 +210,27 @@ def test_the_load_is_what_changed_between_two_looks(golden: Golden) -> None:
     golden("top.txt", "\n".join([*models, "", *processes]) + "\n")
 
 
+GRAPHS = """\
+salver_graph_requests_total{{graph="default/fraud",variant="main"}} {requests}
+salver_graph_request_errors_total{{graph="default/fraud",variant="main",reason="unavailable"}} 1
+salver_graph_request_errors_total{{graph="default/fraud",variant="main",reason="invalid_input"}} 0
+salver_graph_requests_in_flight{{graph="default/fraud",variant="main"}} 4
+salver_graph_requests_in_flight{{graph="team/other",variant="default"}} 0
+salver_graph_request_duration_seconds_bucket{{graph="default/fraud",variant="main",le="0.001"}} 0
+salver_graph_request_duration_seconds_bucket{{graph="default/fraud",variant="main",le="0.01"}} {requests}
+salver_graph_request_duration_seconds_bucket{{graph="default/fraud",variant="main",le="+Inf"}} {requests}
+"""  # noqa: E501
+
+
+def test_the_load_of_graphs_is_that_of_their_variants() -> None:
+    before, after = Scrape(GRAPHS.format(requests=0)), Scrape(GRAPHS.format(requests=20))
+    assert graph_lines(samples.graph_loads(before, after, 2.0)) == [
+        "GRAPH        VARIANT   REQ/S   ERR/S     P50      P99   UNDER-WAY",
+        "fraud        main       10.0       0   5.5ms   9.91ms           4",
+        "team/other   default       0       0       -        -           0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("fraction", "value"), [(0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.75, 2.0), (1.0, 2.0)]
 )
@@ -224,6 +245,9 @@ def test_top_asks_twice(run: Run, api: AdminApi) -> None:
     assert [path for _, path, _ in api.asked] == ["/metrics", "/metrics"]
     assert run("top", "processes").out.startswith("PROCESS")
     assert "the server has no model 'rose'" in run("top", "rose").err
+    api.pages["/metrics"] = ("text/plain", GRAPHS.format(requests=1).encode())
+    assert run("top", "graphs", "fraud").out.splitlines()[1].split()[:2] == ["fraud", "main"]
+    assert "no graph 'rose' takes requests" in run("top", "graphs", "rose").err
 
 
 @pytest.mark.parametrize(

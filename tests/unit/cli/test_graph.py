@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import msgspec
+from tests.documents import ROOT
 from tests.unit.cli.conftest import Run
 
 from salver.cli.graph import rendered
@@ -44,6 +45,14 @@ def test_a_file_is_drawn_without_a_server(run: Run, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "default/both  InferenceGraph"
     assert "service iris" in done.out and "service wine" in done.out
+
+
+def test_a_file_in_python_is_drawn_too(run: Run) -> None:
+    done = run("graph", "show", "--file", str(ROOT / "examples/fraud.py"))
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "default/fraud  Graph"
+    assert lines[4].split()[1:] == ["is_amount_large", "function"]
 
 
 def test_a_file_can_be_drawn_as_mermaid_and_svg(run: Run, tmp_path: Path) -> None:

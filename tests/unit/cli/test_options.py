@@ -76,6 +76,14 @@ def test_a_list_is_read_from_flags_variables_and_the_file(
     assert resolve(flags, environ, toml, target_count=0).filename == ("a.yaml", "b c/")
 
 
+def test_another_server_s_variable_is_read_where_ours_is_not_set() -> None:
+    peer = {"PROPAGATE_HEADERS": "Authorization, ^X-Team"}
+    assert resolve({}, peer, {}).propagate_headers == ("Authorization", "^X-Team")
+    both = {**peer, "SALVER_PROPAGATE_HEADERS": "^X-Mine"}
+    assert resolve({}, both, {}).propagate_headers == ("^X-Mine",)
+    assert resolve({}, {}, {}).propagate_headers == ()
+
+
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
     assert resolve({}, {}, {"state_dir": "~/kept"}).state_dir == Path("/home/ada/kept")
@@ -103,6 +111,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"max_body_size": "1e99"}, "--max-body-size: '1e99' is not a size"),
         ({"trace_sample": "2"}, "--trace-sample: 2.0 is out of range; give 0 to 1"),
         ({"map": ["gs://a"]}, "--map: 'gs://a' is not PREFIX=TARGET; give such as gs://bucket="),
+        ({"propagate_headers": ["x["]}, "--propagate-headers: 'x[' is no regular expression: "),
         ({"log_format": "xml"}, "--log-format: 'xml' is not one of text, json"),
         ({"tls_key": "key.pem"}, "--tls-key is given without --tls-cert"),
         ({"grpc_port": "8080"}, "--http-port and --grpc-port are both 8080"),

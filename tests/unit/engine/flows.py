@@ -30,6 +30,10 @@ class Timer:
     def cancel(self) -> None:
         self._callback = None
 
+    @property
+    def is_due(self) -> bool:
+        return self._callback is not None
+
     def __call__(self) -> None:
         if self._callback is not None:
             self._callback()
@@ -40,7 +44,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._later: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
 
     def clock(self) -> float:
@@ -53,6 +57,11 @@ class Loop:
         timer = Timer(callback)
         heapq.heappush(self._later, (self.now_s + delay, next(self._numbers), timer))
         return timer
+
+    @property
+    def due(self) -> int:
+        """Callbacks that are still to come."""
+        return sum(timer.is_due for _, _, timer in self._later)
 
     def run_until(self, time_s: float) -> None:
         while self._later and self._later[0][0] <= time_s:
@@ -221,6 +230,8 @@ class Bench:
 
     def ask(self, graph: GraphModel, request: Any, codec: Codec = Codec.V1_JSON) -> AskedCall:
         call = AskedCall(json.dumps(request).encode(), codec)
+        call.arrived_s += self.loop.now_s
+        call.deadline_s += self.loop.now_s
         graph.submit(call)
         self.loop.run_until(self.loop.now_s + 100.0)
         return call

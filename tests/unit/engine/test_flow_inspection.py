@@ -49,7 +49,7 @@ def ask(observer: GraphInspection, run_id: str, text: bytes) -> None:
     run = observer.begin(run_id, message(text), CALL)
     run.on_answer(0, (message(text),), message(text + b"a"), 0.1)
     run.on_answer(1, (message(text + b"a"),), message(text + b"ab"), 0.1)
-    run.on_end(message(text + b"ab"))
+    run.on_end(message(text + b"ab"), 0.2)
 
 
 def test_each_edge_is_a_topic_with_the_messages_of_a_run() -> None:
@@ -134,7 +134,7 @@ def test_failures_name_their_step() -> None:
     found = inspection()
     run = found.observer("default", "chain", FLOW).begin("run", message(), CALL)
     run.on_failure(1, Failure(ErrorKind.MODEL_FAILED, "no"), 0.1)
-    run.on_end(Failure(ErrorKind.MODEL_FAILED, "no"))
+    run.on_end(Failure(ErrorKind.MODEL_FAILED, "no"), 0.2)
     (kept,) = topics(found)["seldon.default.errors.errors"].kept
     assert (kept.run_id, kept.step, kept.error) == ("run", "b", "no")
     assert not topics(found)["seldon.default.pipeline.chain.outputs"].kept

@@ -62,8 +62,12 @@ def test_all_that_is_told_is_counted() -> None:
     run.on_answer(4, (), None, 0.002)
     run.on_failure(4, Failure(ErrorKind.QUEUE_FULL, "full"), 0.1)
     run.on_skipped(1)
-    run.on_end(ANSWER)
-    run.on_end(Failure(ErrorKind.UNAVAILABLE, "down"))
+    assert metrics.in_flight.value == 1
+    run.on_end(ANSWER, 0.25)
+    run.on_end(Failure(ErrorKind.UNAVAILABLE, "down"), 0.25)
+    assert metrics.in_flight.value == -1
+    run.on_end(None, 0.25)
+    assert (metrics.latency.total, sum(metrics.latency.counts)) == (0.5, 2)
     figures = metrics.figures()
     assert (metrics.requests.value, metrics.failed) == (1, 1)
     assert figures["w"].choices == {0: 0, 1: 1}
@@ -85,7 +89,7 @@ class Recording:
     def span(self, step: int) -> TraceContext | None:
         return None
 
-    def on_end(self, answer: Message | Failure) -> None:
+    def on_end(self, answer: Message | Failure | None, seconds: float) -> None:
         self.said.append(f"{self.name} end")
 
     def on_answer(
@@ -113,7 +117,7 @@ def test_several_observers_are_told_everything_in_order() -> None:
     run.on_failure(1, Failure(ErrorKind.QUEUE_FULL, "full"), 0.0)
     run.on_choice(2, 1)
     run.on_skipped(3)
-    run.on_end(ANSWER)
+    run.on_end(ANSWER, 0.25)
     assert said == [
         f"{name}/7 {what}"
         for what in ("answer 0", "failure 1", "choice 2 1", "skipped 3", "end")

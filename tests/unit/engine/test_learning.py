@@ -140,7 +140,7 @@ def test_the_propensity_that_is_logged_is_the_share_that_was_drawn_from() -> Non
     count = 4000
     picked = choose(router, *[f"r{i}" for i in range(1, count + 1)])
     # 0.8 * (0.7 + 0.15) + 0.1 for the better one.
-    records = [each.record for each in router.log.history(10_000)]
+    records = [each.record for each in router.log.history(10_000, router.epoch)]
     logged = {each.arm: each.propensity for each in records[-count:] if isinstance(each, Chosen)}
     assert logged == pytest.approx({"a": 0.22, "b": 0.78})
     # Three standard errors of 4000 choices.

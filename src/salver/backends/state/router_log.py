@@ -10,6 +10,7 @@ syncs, snapshots, and deleting what is too old.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import threading
@@ -17,11 +18,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import quote
 
 import msgspec
 
 from salver.backends.state import router_snapshots
+from salver.backends.state.router_folders import IsThere, Owner, RouterFolders
 from salver.backends.state.router_segments import (
     SegmentReader,
     SegmentWriter,
@@ -30,11 +31,12 @@ from salver.backends.state.router_segments import (
     sync_folder,
 )
 from salver.backends.state.router_snapshots import Retention
-from salver.engine.learning_ports import Opened, Record, Replay, Replayed, RouterName
-from salver.errors import StartupError, Unavailable
+from salver.engine.learning_ports import Chosen, Opened, Record, Replay, Replayed, RouterName
+from salver.errors import Unavailable
 
 logger = logging.getLogger("salver.state")
 
+_CLAIM_TIMEOUT_S = 30.0
 _MOST_BUFFERED = 1 << 20
 _REPLAYED_BYTES = 16 << 20
 """Of what a snapshot has seen, so much is read at the start, for the choices in it."""
@@ -62,7 +64,7 @@ class RouterLogs:
         files: LogFiles | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.folder = folder
+        self.folders = RouterFolders(folder)
         self.gateway = gateway
         self.call_soon = call_soon
         self.files = files or LogFiles()
@@ -71,17 +73,20 @@ class RouterLogs:
 
     def open(self, name: RouterName) -> FileRouterLog:
         """The router's log. Raises `StartupError`."""
-        parts = [quote(part, safe="") for part in (name.namespace, name.graph, name.step)]
-        # A dot alone would lead out of the folder.
-        folder = self.folder.joinpath(*[part.replace(".", "%2E") for part in parts])
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StartupError(
-                f"cannot use the folder {folder} of router {name}: {error.strerror or error}; make "
-                "it writable, or choose another with --state-dir"
-            ) from error
-        return FileRouterLog(folder, str(name), self)
+        return FileRouterLog(self.folders.of_router(name), str(name), self)
+
+    def claim(self, namespace: str, graph: str, owner: Owner) -> None:
+        """What the graph learns is this owner's; see `router_folders.py`. Raises `StartupError`."""
+        if not self.folders.is_of(namespace, graph, owner):
+            # What the thread still has to do there is about the owner before.
+            self.thread.submit(int).result(_CLAIM_TIMEOUT_S)
+            self.folders.claim(namespace, graph, owner)
+
+    def release(self, namespace: str, graph: str, is_there: IsThere) -> None:
+        """The graph's logs are closed. If its owner is there no more, they are deleted."""
+        owner = self.folders.release(namespace, graph)
+        if owner is not None and not owner.keeps and not is_there(owner):
+            self.thread.submit(self.folders.delete, namespace, graph)
 
     def close(self) -> None:
         """After all logs are closed: waits for what the thread still has to do."""
@@ -108,6 +113,7 @@ class FileRouterLog:
         self._lock = threading.Lock()
         self._waiting: list[_Waiter] = []
         self._unsynced: list[bytes] = []
+        self._is_closed = False
         self._again: list[bytes] = []
         """What a failed sync may have lost: written again before anything else."""
 
@@ -157,13 +163,18 @@ class FileRouterLog:
                 found += reader.read()
         return found
 
-    def history(self, limit: int) -> Iterator[Replayed]:
-        found: list[Replayed] = []
+    def history(self, choices: int, epoch: int) -> Iterator[Replayed]:
+        found: list[list[Replayed]] = []
         for path in reversed(segments_in(self._folder)):
-            found = SegmentReader(path).read() + found
-            if len(found) >= limit:
+            records = SegmentReader(path).read()
+            if records and records[0].epoch < epoch:
+                # A segment is of one epoch, and those before it are no newer.
                 break
-        return iter(found[-limit:])
+            found.append([each for each in records if each.epoch == epoch])
+            choices -= sum(isinstance(each.record, Chosen) for each in records)
+            if choices <= 0:
+                break
+        return itertools.chain.from_iterable(reversed(found))
 
     # Writing.
 
@@ -173,6 +184,10 @@ class FileRouterLog:
         self._retire()
 
     def append(self, record: Record) -> None:
+        if self._is_closed:
+            # Of a request that was still amid its steps when the graph went.
+            self.lost += 1
+            return
         if self._buffered > _MOST_BUFFERED:
             self._flush()
         data = packed_record(record)
@@ -185,6 +200,8 @@ class FileRouterLog:
     def append_now(self, records: Sequence[Record]) -> None:
         if not records:
             return
+        if self._is_closed:
+            raise Unavailable(f"router {self._name} is served no more: nothing is learned")
         self._flush()
         data = b"".join([packed_record(record) for record in records])
         try:
@@ -324,9 +341,9 @@ class FileRouterLog:
 
     def close(self) -> None:
         self._flush()
-        self._logs.thread.submit(self._sync).result()
+        self._is_closed = True
         self._retire()
-        self._logs.thread.submit(self._sync).result()
+        self._logs.thread.submit(self._sync)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -194,9 +194,9 @@ def _reward(given: Any, index: int, is_listed: bool) -> Reward:
 
 
 def _log_lines(router: LearnedRouter, epoch: int, limit: int) -> bytes:
-    choices = [each for each in router.log.history(4 * limit) if each.epoch == epoch]
     encode = msgspec.json.encode
-    return b"".join(encode(line) + b"\n" for line in logged_lines(choices, limit))
+    lines = logged_lines(list(router.log.history(limit, epoch)), limit)
+    return b"".join(encode(line) + b"\n" for line in lines)
 
 
 def logged_lines(replayed: list[Replayed], limit: int) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The last messages on a graph's edges, as JSON: for `salver pipeline inspect`.
+"""The last messages on a pipeline's edges, as JSON: for `salver pipeline inspect`.
 
 Payloads are shown to those only who may use the admin API. Bodies go out as they are, in base64:
 who asks can read every wire format, and this server need not.
@@ -44,7 +44,9 @@ class EdgeRoutes:
         topics = self._inspection.topics(namespace, name)
         if topics is None:
             return error_answer(
-                404, f"no graph '{namespace}/{name}' is watched: is it applied, and ready?"
+                404,
+                f"no pipeline '{namespace}/{name}' is served (salver get mlp lists those that are "
+                "declared); messages of other graphs are not kept",
             )
         step, end, last = (request.query_params.get(key, "") for key in ("step", "end", "last"))
         if last and not last.isdigit():

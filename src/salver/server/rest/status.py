@@ -1,8 +1,4 @@
-"""The one table from kinds of `RequestError` to HTTP statuses.
-
-Imports nothing but the errors: the gateway's own HTTP protocol and the ASGI application
-both read it.
-"""
+"""What goes with HTTP statuses, for the HTTP protocol and for the ASGI application."""
 
 from __future__ import annotations
 
@@ -10,22 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
-from salver.errors import ErrorKind
-
-HTTP_STATUS: Mapping[ErrorKind, int] = MappingProxyType(
-    {
-        ErrorKind.OK: 200,
-        ErrorKind.INVALID_INPUT: 400,
-        ErrorKind.PAYLOAD_TOO_LARGE: 413,
-        ErrorKind.MODEL_NOT_FOUND: 404,
-        ErrorKind.MODEL_NOT_READY: 503,
-        ErrorKind.UNSUPPORTED: 501,
-        ErrorKind.QUEUE_FULL: 429,
-        ErrorKind.UNAVAILABLE: 503,
-        ErrorKind.DEADLINE_EXCEEDED: 504,
-        ErrorKind.MODEL_FAILED: 500,
-    }
-)
+from salver.protocol.http_statuses import HTTP_STATUS as HTTP_STATUS
 
 _SELDON_REASONS: Mapping[int, tuple[int, str]] = MappingProxyType(
     {400: (-1, "MICROSERVICE_BAD_DATA"), 500: (-1, "MICROSERVICE_INTERNAL_ERROR")}

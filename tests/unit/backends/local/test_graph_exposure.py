@@ -89,7 +89,7 @@ class Bench:
             FakeBringUp(),  # type: ignore[arg-type]
             self.directory,
             Wiring(clock=lambda: 1.0, logged=unexpected, shadowed=unexpected, domain="x"),
-            GraphWiring(tools),
+            lambda: GraphWiring(tools),
             url_of=lambda namespace, name: "",
             on_change=lambda namespace, name: None,
             pods=NoPods(),

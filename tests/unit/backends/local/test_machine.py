@@ -92,7 +92,7 @@ class Bench:
             FakeBringUp(),  # type: ignore[arg-type]
             self.directory,
             Wiring(clock=lambda: 1.0, logged=logged, shadowed=unshadowed, domain="example.com"),
-            GraphWiring(graph_tools(self.directory)),
+            lambda: GraphWiring(graph_tools(self.directory)),
             url_of=lambda namespace, name: "",
             on_change=lambda namespace, name: None,
             pods=self.pods,

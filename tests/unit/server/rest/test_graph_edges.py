@@ -76,5 +76,5 @@ def test_payloads_are_for_those_who_may_use_the_admin_api() -> None:
 def test_a_graph_that_is_not_there_is_not_found() -> None:
     answer = get("/salver/v1/graphs/default/other/edges")
     assert answer.status_code == 404
-    assert "no graph 'default/other'" in answer.json()["error"]
+    assert "no pipeline 'default/other'" in answer.json()["error"]
     assert get(f"{PATH}?last=x").status_code == 400
