@@ -11,13 +11,22 @@ from salver.bandits.policy import Context
 
 
 class MabwiserPlayer:
-    """One of MABWiser's policies; before its first reward it chooses arm 0."""
+    """One of MABWiser's policies; before its first reward it chooses arm 0.
+
+    Its linear policies copy one random generator into each arm at the arm's first reward: arms that
+    have their first before anything is asked draw the *same* numbers from then on (2.7.4), which is
+    not the algorithm that they name. Here each arm has a generator of its own.
+    """
 
     def __init__(self, policy: Any, arms: int, seed: int) -> None:
         from mabwiser.mab import MAB
+        from mabwiser.utils import create_rng
 
         self.mab = MAB(list(range(arms)), policy, seed=seed)
         self._is_fitted = False
+        models = getattr(self.mab._imp, "arm_to_model", {})
+        for arm, model in models.items():
+            model.rng = create_rng(seed * arms + arm)
 
     def choose(self, context: Context) -> int:
         if not self._is_fitted:

@@ -21,7 +21,12 @@ Doubles = NDArray[np.float64]
 
 
 class World(msgspec.Struct):
-    """`means` and `rewards` by round and arm; `contexts` by round, or none."""
+    """`means` and `rewards` by round and arm; `contexts` by round, or none.
+
+    Where nothing depends on the round, an arm's rewards are those of its first choice, its second,
+    and so on: whoever chooses it as often has earned the same, so that two players differ by less
+    chance.
+    """
 
     means: Doubles
     rewards: Doubles
@@ -96,19 +101,23 @@ class Delay(msgspec.Struct, frozen=True):
 def play(world: World, player: Player, delay: Delay | None = None, seed: int = 0) -> list[int]:
     """The arms that were chosen."""
     late = np.random.default_rng(seed).random(world.rounds) < (delay.share if delay else 0.0)
-    waiting: list[tuple[int, int, int]] = []
+    waiting: list[tuple[int, int, int, float]] = []
     chosen: list[int] = []
+    times = [0] * world.arms
     for index in range(world.rounds):
         while waiting and waiting[0][0] <= index:
-            _, then, arm = heapq.heappop(waiting)
-            player.learn(arm, world.rewards[then, arm], world.context(then), float(index))
+            _, then, arm, reward = heapq.heappop(waiting)
+            player.learn(arm, reward, world.context(then), float(index))
         context = world.context(index)
         arm = player.choose(context)
         chosen.append(arm)
+        which = times[arm] if world.contexts is None else index
+        reward = float(world.rewards[which, arm])
+        times[arm] += 1
         if delay is not None and late[index]:
-            heapq.heappush(waiting, (index + delay.rounds, index, arm))
+            heapq.heappush(waiting, (index + delay.rounds, index, arm, reward))
         else:
-            player.learn(arm, world.rewards[index, arm], context, float(index))
+            player.learn(arm, reward, context, float(index))
     return chosen
 
 

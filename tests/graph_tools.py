@@ -38,6 +38,7 @@ def graph_tools(directory: ModelDirectory, **more: Any) -> GraphTools:
             name, targets, random_number=lambda: 0.5, sticky=sticky
         ),
         "observers": lambda desire, variant: [],
+        "reports": lambda desire, variant: lambda component, metrics: None,
         "choosers": lambda desire, variant: {},
         "forwards": lambda model, desire: None,
         "poster": lambda desire: None,

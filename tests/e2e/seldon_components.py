@@ -6,6 +6,7 @@ those that hear of feedback say in `tags` how often.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,28 @@ class Model:
     def tags(self) -> dict[str, Any]:
         return {f"{self.label}_heard": self.heard}
 
+    def health_status(self) -> str:
+        if self.factor < 0:
+            raise RuntimeError("feeling negative")
+        return f"{self.label} is well"
+
+    def init_metadata(self) -> dict[str, Any]:
+        columns = {"messagetype": "tensor", "schema": {"names": ["a", "b"], "shape": [2]}}
+        return {"name": self.label, "versions": ["v7"], "inputs": [columns], "custom": {"by": "us"}}
+
     def metrics(self) -> list[dict[str, Any]]:
         return [
             {"type": "GAUGE", "key": f"{self.label}_reward", "value": self.reward},
             {"type": "TIMER", "key": f"{self.label}_time_ms", "value": 1.5},
         ]
+
+
+class Slow:
+    """A model that is no good: it takes its time and fails."""
+
+    def predict(self, x: Any, names: Any = None, meta: Any = None) -> Any:
+        time.sleep(0.2)
+        raise RuntimeError("never deployed")
 
 
 class Mean:

@@ -241,6 +241,21 @@ def test_a_graph_asked_over_grpc_has_spans_too(running: Running) -> None:
         assert_within(spans[name], root)
 
 
+def test_a_step_that_is_a_url_says_over_grpc_that_it_speaks_http(running: Running) -> None:
+    request = pb.ModelInferRequest(model_name="outer")
+    tensor = request.inputs.add(name="x", datatype="FP64", shape=[1, 1])
+    tensor.contents.fp64_contents.append(3)
+    with grpc.insecure_channel(running.server.grpc) as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(request.SerializeToString(), timeout=30, metadata=tuple(traceparent(98).items()))
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "step 'root.away'" in refused.value.details()
+    assert f"{running.elsewhere.url} is asked over HTTP" in refused.value.details()
+    failed = Spans(running, trace_of(98)).named("infer outer", "step root.away")["step root.away"]
+    assert said(failed)["error.type"] == "unsupported"
+
+
 def test_a_step_that_fails_is_an_error_with_its_kind(running: Running) -> None:
     answer = running.server.post("/v2/models/inner/infer", v2(13), headers=traceparent(100))
     assert answer.status_code == 500

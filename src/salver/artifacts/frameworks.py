@@ -18,6 +18,7 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "xgboost": ("xgboost-cpu", "xgboost"),
         "lightgbm": ("lightgbm",),
         "onnx": ("onnxruntime", "onnxruntime-gpu"),
+        "torch": ("torch",),
     }
 )
 """The distributions that bring a runtime's framework, the usual one first."""
@@ -26,6 +27,7 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sklearn": ("joblib", "pandas"),
         "xgboost": ("joblib",),
         "lightgbm": ("joblib",),
+        "torch": ("safetensors",),
     }
 )
 """What the runtime itself imports beside the framework: pickles, and frames of named columns."""

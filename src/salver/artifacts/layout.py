@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from salver.artifacts.folders import recognise_folder
 from salver.artifacts.mlserver import (
     FILE_NAME,
     SettingsModel,
@@ -22,24 +23,36 @@ from salver.artifacts.mlserver import (
     settings_files,
 )
 from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
-from salver.artifacts.recognise import Recognised, recognise
+from salver.artifacts.recognise import recognise
+from salver.artifacts.recognised import Recognised
 from salver.errors import ArtifactError, UnrecognisedArtifact
 from salver.inference.requirements import Requirements
 
 MODEL_SUFFIXES = frozenset(
     {
         ".bst",
+        ".cbm",
+        ".h5",
         ".joblib",
         ".json",
+        ".keras",
         ".lgb",
+        ".mar",
         ".model",
         ".onnx",
         ".pickle",
         ".pkl",
+        ".pmml",
+        ".pt",
+        ".pt2",
+        ".pth",
         ".py",
+        ".safetensors",
         ".skops",
+        ".tflite",
         ".txt",
         ".ubj",
+        ".xml",
     }
 )
 """What counts as a model inside a folder; a file named by the user may be called anything."""
@@ -97,8 +110,8 @@ def discover(
     reader = partial(_recognised if reads else _unread, runtime)
     if path.name == FILE_NAME and path.is_file():
         found = [_settings_model(path, name, runtime)]
-    elif not path.is_dir():
-        found = [_model_file(path, name or _stem(path), "1", attribute, reader)]
+    elif not path.is_dir() or recognise_folder(path) is not None:
+        found = [_model_file(path, name or _stem(path.resolve()), "1", attribute, reader)]
     else:
         found = _folder(path, name, runtime, reader)
     for model in found:
@@ -252,7 +265,7 @@ def _named(path: Path, found: list[ModelTarget], name: str) -> list[ModelTarget]
 
 
 def _models_in(path: Path, reader: Reader) -> tuple[list[ModelTarget], UnrecognisedArtifact | None]:
-    """One model per entry; and why a text, JSON or Python file was left out, if one was.
+    """One model per entry; and why a text, JSON, XML or Python file was left out, if one was.
 
     Such files lie beside models for other reasons, so they are no error among models.
     """
@@ -265,7 +278,7 @@ def _models_in(path: Path, reader: Reader) -> tuple[list[ModelTarget], Unrecogni
             try:
                 found.append(_model_file(entry, _stem(entry), "1", "", reader))
             except UnrecognisedArtifact as error:
-                if entry.suffix not in (".txt", ".json", ".py"):
+                if entry.suffix not in (".txt", ".json", ".py", ".xml"):
                     raise
                 refusal = error
     return found, refusal
@@ -285,7 +298,9 @@ def _is_model_folder(path: Path) -> bool:
 
 
 def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
-    """The versions in a model's folder; none if it is no such folder."""
+    """The model that a folder is, or the versions in it; none if it is no such folder."""
+    if recognise_folder(path) is not None:
+        return [_model_file(path, name, "1", "", reader)]
     entries = list(_entries(path))
     versions = [entry for entry in entries if entry.is_dir() and _VERSION.match(entry.name)]
     if versions:
@@ -303,12 +318,18 @@ def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
 
 
 def _only_model(version: Path) -> Path:
-    files = [entry for entry in _entries(version) if _looks_like_a_model(entry)]
+    if recognise_folder(version) is not None:
+        return version
+    files = [entry for entry in _entries(version) if _is_a_model(entry)]
     if len(files) != 1:
         raise ArtifactError(
             f"the version folder {version} must hold exactly one model file: {_contents(version)}"
         )
     return files[0]
+
+
+def _is_a_model(path: Path) -> bool:
+    return recognise_folder(path) is not None if path.is_dir() else _looks_like_a_model(path)
 
 
 def _looks_like_a_model(path: Path) -> bool:

@@ -12,11 +12,13 @@ import json
 import zipfile
 from pathlib import Path
 
-import msgspec
-
+from salver.artifacts.folders import recognise_folder
+from salver.artifacts.formats import recognise_network
 from salver.artifacts.graph_modules import graphs_in
 from salver.artifacts.pickles import PickleContents, pickle_contents
+from salver.artifacts.recognised import Recognised
 from salver.artifacts.recorded import xgboost_binary_version
+from salver.artifacts.torch_files import torch_format
 from salver.errors import UnrecognisedArtifact
 
 _HEAD_BYTES = 64 << 10
@@ -35,30 +37,21 @@ _PRELOADED = frozenset(
 )
 
 
-class Recognised(msgspec.Struct, frozen=True):
-    """`preload` are modules worth importing before the artifact is loaded, if they exist.
-
-    `attribute` is the class to take from a Python file.
-    """
-
-    runtime: str
-    detail: str
-    preload: tuple[str, ...] = ()
-    attribute: str = ""
-
-
 def recognise(path: Path, attribute: str = "") -> Recognised:
-    """The runtime for the file at `path`; `attribute` is a class named by the caller.
+    """The runtime for the file or folder at `path`; `attribute` is a class named by the caller.
 
     Raises `UnrecognisedArtifact` saying what was seen, also for files that cannot be read.
     """
-    if path.suffix == ".py" or attribute:
+    if path.is_dir():
+        return _recognise_folder(path)
+    if path.suffix == ".py" or (attribute and not torch_format(path)):
         return _recognise_python(path, attribute)
     head = _head_of(path)
     found = (
         _recognise_skops(path, head)
         or _recognise_lightgbm(head)
         or _recognise_xgboost(path, head)
+        or recognise_network(path, head)
         or _recognise_pickle(path, head)
         or _recognise_onnx(head)
     )
@@ -66,6 +59,16 @@ def recognise(path: Path, attribute: str = "") -> Recognised:
         raise UnrecognisedArtifact(
             f"{path} is no model that Salver knows: it {_describe(head)}; "
             "name its runtime with --runtime (sklearn, xgboost, lightgbm, onnx or python)"
+        )
+    return found
+
+
+def _recognise_folder(path: Path) -> Recognised:
+    found = recognise_folder(path)
+    if found is None:
+        raise UnrecognisedArtifact(
+            f"{path} is a folder of no kind that Salver knows; name the model file in it, or its "
+            "runtime with --runtime"
         )
     return found
 
@@ -84,11 +87,9 @@ def _describe(head: bytes) -> str:
     if not head:
         return "is empty"
     if head.startswith(b"PK\x03\x04"):
-        return "is a zip archive without schema.json, so not a skops file"
+        return "is a zip archive of no known kind (skops, Keras, PyTorch)"
     if head.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the model itself (run `git lfs pull`)"
-    if head.startswith(b"\x89HDF"):
-        return "is an HDF5 file"
     text = head[:24]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in text):
         return f"is text that begins with {text.decode()!r}"

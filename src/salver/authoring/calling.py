@@ -33,13 +33,14 @@ def named_refs_of(walk: Walk, named: Mapping[str, Any], what: str) -> tuple[Ref,
     return tuple(found)
 
 
-def result_of(walk: Walk, value: Any, what: str) -> Ref:
-    """What a graph, or an arm, returns."""
+def result_of(walk: Walk, value: Any, what: str, place: str = "") -> Ref:
+    """What a graph, or an arm, returns. `place`: where it is declared, for errors."""
     if not isinstance(value, Symbol):
         kind = "nothing" if value is None else f"a {type(value).__name__}"
         walk.refuse(
             f"{what} returns {kind}: return the answer of a step, a model or a combination; what "
-            "is to be made of several, make in a @salver.step"
+            "is to be made of several, make in a @salver.step",
+            place,
         )
     return ref_of(value)
 

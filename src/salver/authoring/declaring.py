@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from salver.authoring.blocks import Block, Ref
@@ -20,12 +21,14 @@ from salver.authoring.running import (
     running,
 )
 from salver.authoring.symbols import Symbol
-from salver.authoring.tracing import Walk, current_walk, explore
+from salver.authoring.tracing import PlacedError, Walk, current_walk, explore, line_of
 from salver.errors import GraphError
 
 if TYPE_CHECKING:
     from salver.graphs.flow import Flow
 
+_open: ContextVar[tuple[object, ...]] = ContextVar("salver_open_graphs", default=())
+"""The code of the graphs that are being traced, each within the one before it."""
 P = ParamSpec("P")
 R = TypeVar("R")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -147,8 +150,19 @@ class Graph:
         """All ways through it. Raises `GraphError`."""
         if current_walk() is not None:
             raise GraphError(f"graph {self.title} is traced within a graph: call it instead")
-        part = functools.partial(self._result, self._request())
-        return explore(part, f"graph {self.title}")
+        try:
+            part = functools.partial(self._result, self._request())
+            return explore(part, f"graph {self.title}")
+        except PlacedError:
+            raise
+        except GraphError as error:
+            raise PlacedError(f"{self.place}: {error}") from error
+
+    @property
+    def place(self) -> str:
+        """Where its function stands: `fraud.py, line 12`."""
+        code = getattr(self._function, "__code__", None)
+        return line_of(code.co_filename, code.co_firstlineno) if code is not None else self.title
 
     def is_declared_in(self, file: str) -> bool:
         """Whether its function stands in that file."""
@@ -175,9 +189,7 @@ class Graph:
         refs = refs_of(walk, bound.arguments.values(), f"graph {self.title}")
         symbols = dict(zip(bound.arguments, map(Symbol, refs), strict=True))
         part = functools.partial(self._result, symbols)
-        # The same code is the same graph, even if it was declared again on another way.
-        code = getattr(self._function, "__code__", self)
-        return Symbol(walk.group((code, refs), self.title, [(None, part)]))
+        return Symbol(walk.group((self._code(), refs), self.title, [(None, part)]))
 
     def _request(self) -> dict[str, Symbol]:
         """One parameter is the whole request, several are tensors of it."""
@@ -196,7 +208,19 @@ class Graph:
     def _result(self, symbols: Mapping[str, Symbol]) -> Ref:
         walk = current_walk()
         assert walk is not None
-        return result_of(walk, self._function(**symbols), f"graph {self.title}")
+        around = _open.get()
+        if self._code() in around:
+            walk.refuse(f"graph {self.title} calls itself, which never ends: put loops into steps")
+        token = _open.set((*around, self._code()))
+        try:
+            answer = self._function(**symbols)
+        finally:
+            _open.reset(token)
+        return result_of(walk, answer, f"graph {self.title}", self.place)
+
+    def _code(self) -> object:
+        """The same code is the same graph, even if it was declared again on another way."""
+        return getattr(self._function, "__code__", self)
 
 
 @overload

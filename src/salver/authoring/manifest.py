@@ -29,7 +29,7 @@ def manifest_of(graph: Graph, files: Mapping[str, str] | None = None) -> dict[st
     Raises `GraphError`, also for what a `Graph` may not be.
     """
     names = files or {}
-    steps = _Writer(names)
+    steps = _Writer(names, graph.place)
     root = graph.trace()
     steps.write(root, None)
     output = [steps.end(end, at, "answer") for end, at in _placed_ends(root, None)]
@@ -40,7 +40,8 @@ def manifest_of(graph: Graph, files: Mapping[str, str] | None = None) -> dict[st
     found = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
     problems = parse_object(found).problems
     if problems:
-        raise GraphError(f"graph {graph.title}: " + "; ".join(str(each) for each in problems))
+        text = "; ".join(str(each) for each in problems)
+        raise GraphError(f"{graph.place}: graph {graph.title}: {text}")
     return found
 
 
@@ -72,8 +73,9 @@ class _Written:
 class _Writer:
     """Writes steps in the order in which they were called."""
 
-    def __init__(self, files: Mapping[str, str]) -> None:
+    def __init__(self, files: Mapping[str, str], place: str) -> None:
         self._files = files
+        self._place = place
         self._written: list[_Written] = []
         self._by_record: dict[Record, _Written] = {}
         self._names: set[str] = {REQUEST}
@@ -96,7 +98,9 @@ class _Writer:
         if written is not None and written.condition == condition and not ref.tensor:
             return written.name
         if ref.record is None and condition is None and not ref.tensor:
-            raise GraphError("the graph returns its request as it is: give it to a step first")
+            raise GraphError(
+                f"{self._place}: the graph returns its request as it is: give it to a step first"
+            )
         return self._add(Record(title, {"combine": "first"}, (ref,)), condition).name
 
     def finished(self) -> list[dict[str, Any]]:

@@ -18,7 +18,9 @@ from typing import Any
 
 from salver.authoring.declaring import Graph
 from salver.authoring.manifest import manifest_of
+from salver.authoring.tracing import PlacedError
 from salver.errors import GraphError, SalverError
+from salver.spec.problems import did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,11 +44,12 @@ def render(path: Path, shown: str = "", wanted: Sequence[str] = ()) -> list[dict
     path = path.resolve()
     graphs = _graphs_of(_imported(path))
     names = wanted or list(graphs)
+    if not graphs:
+        raise GraphError(f"{path} declares no graph: put @salver.graph above a function at its top")
     absent = [name for name in names if name not in graphs]
-    if absent or not names:
-        known = ", ".join(graphs) or "none"
-        what = f"no graph {absent[0]}" if absent else "no graph"
-        raise GraphError(f"{path} has {what}: a function with @salver.graph; it has {known}")
+    if absent:
+        advice = did_you_mean(absent[0], graphs) or "; it has " + ", ".join(graphs)
+        raise GraphError(f"{path} has no graph '{absent[0]}'{advice}")
     files = {str(path): shown or str(path)}
     return [manifest_of(graphs[name], files) for name in names]
 
@@ -72,10 +75,13 @@ def _imported(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except SalverError:
+    except PlacedError:
         raise
+    except SalverError as error:
+        raise GraphError(f"{_place(path, error)}: {error}") from error
     except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {error}"
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        what = f"{type(error).__name__}: {text}"
         raise GraphError(f"{_place(path, error)}: importing it failed with {what}") from error
     return module
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from salver.authoring.blocks import Ref
-from salver.authoring.tracing import Walk, caller_line, current_walk
-from salver.errors import GraphError
+from salver.authoring.tracing import PlacedError, Walk, caller_line, current_walk
 
 
 def _refusing(deed: str) -> Any:
@@ -92,14 +91,14 @@ def refuse(symbol: Symbol, deed: str) -> NoReturn:
     )
     walk = current_walk()
     if walk is None:
-        raise GraphError(f"{caller_line()}: {message}")
+        raise PlacedError(f"{caller_line()}: {message}")
     walk.refuse(message)
 
 
 def _walk(symbol: Symbol) -> Walk:
     walk = current_walk()
     if walk is None:
-        raise GraphError(
+        raise PlacedError(
             f"{caller_line()}: {symbol._ref} is of a tracing that is over: do not keep what a "
             "graph is called with"
         )

@@ -14,14 +14,20 @@ from typing import Any, NoReturn
 
 from salver.authoring.blocks import Block, Condition, Group, Record, Ref, ends_of
 from salver.errors import GraphError
+from salver.spec.steps import MOST_STEPS
 
 MOST_PATHS = 64
 """How many ways through one function there may be."""
+_LOOPS = "a loop that a step's answer is to end has no end while it is traced; put it into a step"
 _OWN_FOLDER = __file__.rpartition("/")[0] + "/"
 
 Parts = Sequence[tuple[Condition | None, Callable[[], Ref]]]
 
 _walks: ContextVar[Walk | None] = ContextVar("salver_walk", default=None)
+
+
+class PlacedError(GraphError):
+    """A fault whose message begins with the line where it stands."""
 
 
 def current_walk() -> Walk | None:
@@ -51,12 +57,14 @@ def _run(walk: Walk, function: Callable[[], Ref]) -> None:
     token = _walks.set(walk)
     try:
         walk.end(function())
-    except GraphError:
+    except PlacedError:
         raise
+    except GraphError as error:
+        raise walk.fault or PlacedError(f"{_place(error)}: {error}") from error
     except Exception as error:
         place = _place(error)
         what = f"{type(error).__name__}: {error}"
-        raise walk.fault or GraphError(f"{place}: tracing the graph failed with {what}") from error
+        raise walk.fault or PlacedError(f"{place}: tracing the graph failed with {what}") from error
     finally:
         _walks.reset(token)
     if walk.fault is not None:
@@ -98,6 +106,8 @@ class Walk:
             self._check_visible(each, f"{title} is given {each}")
         known = self._next()
         if known is None:
+            if len(self._block.items) >= MOST_STEPS:
+                self.refuse(f"{self._title} calls more than {MOST_STEPS} steps: {_LOOPS}")
             self._block.items.append(found)
         elif not isinstance(known, Record) or not known.is_like(found):
             self._not_repeated(known, title)
@@ -134,6 +144,8 @@ class Walk:
             self._not_repeated(self._block.asked, f"a question to {decider.title}")
         self._block.asked = decider
         asked_before = len(self._taken)
+        if asked_before >= MOST_PATHS:
+            self.refuse(f"{self._title} asks more than {MOST_PATHS} questions in a row: {_LOOPS}")
         if asked_before < len(self._outcomes):
             outcome = self._outcomes[asked_before]
         else:
@@ -155,9 +167,10 @@ class Walk:
             self._not_repeated(None, "its end")
         block.result = result
 
-    def refuse(self, message: str) -> NoReturn:
-        """Ends the tracing, even if somebody catches the error. Raises `GraphError`."""
-        error = GraphError(f"{caller_line()}: {message}")
+    def refuse(self, message: str, place: str = "") -> NoReturn:
+        """Ends the tracing, even if somebody catches the error: `place` is where the fault is, if
+        not where the user's code is now. Raises `GraphError`."""
+        error = PlacedError(f"{place or caller_line()}: {message}")
         walk: Walk | None = self
         while walk is not None:
             walk.fault = walk.fault or error
@@ -219,7 +232,7 @@ def _place(error: BaseException) -> str:
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
         if not file.startswith(_OWN_FOLDER):
-            place = _line(file, trace.tb_lineno)
+            place = line_of(file, trace.tb_lineno)
         trace = trace.tb_next
     return place
 
@@ -229,8 +242,9 @@ def caller_line() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OWN_FOLDER):
         frame = frame.f_back
-    return _line(frame.f_code.co_filename, frame.f_lineno)
+    return line_of(frame.f_code.co_filename, frame.f_lineno)
 
 
-def _line(file: str, line: int) -> str:
+def line_of(file: str, line: int) -> str:
+    """A place as errors name it."""
     return f"{file.rpartition('/')[2]}, line {line}"

@@ -15,20 +15,19 @@ from starlette.routing import Route
 
 from salver.backends.local.graph_wiring import GraphTools, Logged, Shadowed
 from salver.backends.remote.poster import HttpPoster
-from salver.backends.state.router_log import RouterLogs
+from salver.bootstrap.routers import RouterParts
 from salver.control.graph_reconciler import GraphReconciler
 from salver.control.resources import ObjectRef
 from salver.engine.directory import ModelDirectory
 from salver.engine.flow_feeds import FlowFeeds
 from salver.engine.flow_inspection import FlowInspection
 from salver.engine.flow_observing import CountingObserver, step_names
-from salver.engine.flow_ports import Chooser, FlowObserver
+from salver.engine.flow_ports import FlowObserver
 from salver.engine.graph_forwarder import GraphForwarder
-from salver.engine.learning import LearnedRouters, MemoryRouterLog
 from salver.engine.ports import Forwarder, ServedModel
 from salver.engine.seldon_route import RoutedSplit
 from salver.errors import ModelNotFound, RequestError
-from salver.graphs.flow import GraphDesire, Learned, Service, Step, Unit, Variant
+from salver.graphs.flow import GraphDesire, Service, Step, Unit, Variant
 from salver.graphs.picture import Sample
 from salver.graphs.shown import ShownGraph, shown_graph
 from salver.inference.metadata import ModelMetadata
@@ -39,15 +38,13 @@ from salver.settings import ServeSettings
 from salver.spec.kinds import KSERVE, MLOPS, RESOURCE_TYPES, SELDON
 from salver.telemetry.graphs import FlowMetrics
 from salver.telemetry.registry import Registry
+from salver.telemetry.reported import Report, ReportedMetrics
 
 if TYPE_CHECKING:
     from salver.telemetry.otlp import SpanSink
 
 Metadata = ModelMetadata | None
 PIPELINES = (MLOPS, "pipelines")
-_ROUTERS = "routers"
-"""The folder of what routers have learned, in the state directory."""
-_GATEWAY = "gateway"
 
 
 class FlowBoard:
@@ -176,14 +173,16 @@ class GraphParts:
         settings: ServeSettings,
         registry: Registry,
         *,
-        is_kept: bool,
+        routers: RouterParts,
         spans: SpanSink | None = None,
     ) -> None:
-        """`is_kept`: what routers learn outlives the process. `spans` takes those of steps."""
+        """`spans` takes those of steps."""
         self._spans = spans
+        self.routers = routers
         self._directory = directory
         self._settings = settings
         self.board = FlowBoard(registry)
+        self._reported = ReportedMetrics(registry)
         self._registry = registry
         self._feeds = FlowFeeds(
             directory.asked,
@@ -194,24 +193,14 @@ class GraphParts:
         )
         self.inspection = FlowInspection(now=time.time, new_id=_new_id, publish=self._feeds.publish)
         self._poster = HttpPoster(time.monotonic, registry)
-        self._logs: RouterLogs | None = None
-        if is_kept:
-            loop = asyncio.get_running_loop()
-            folder = settings.state_dir / _ROUTERS
-            self._logs = RouterLogs(folder, _GATEWAY, call_soon=loop.call_soon_threadsafe)
-        self.routers = LearnedRouters(
-            self._logs.open if self._logs is not None else lambda name: MemoryRouterLog(),
-            registry,
-            random=random.random,
-            clock=time.monotonic,
-            now=time.time,
-        )
 
     def routes(self, authorise: Callable[[Request], None]) -> list[Route]:
         """What is shown of graphs; `authorise` raises `Refusal`."""
         settings = self._settings
         feedback = FeedbackRoutes(
-            self.routers, max_body_size=settings.max_body_size, admin_key=settings.admin_key
+            self.routers.routers,
+            max_body_size=settings.max_body_size,
+            admin_key=settings.admin_key,
         )
         return [
             *feedback.routes(),
@@ -232,23 +221,22 @@ class GraphParts:
             shadowed=shadowed,
             routed=partial(RoutedSplit, random_number=random.random),
             observers=self._observers,
-            choosers=self._choosers,
+            reports=self._report,
+            choosers=self.routers.choosers,
             forwards=self._forwarder,
-            connect=self._feeds.connect,
+            connect=self._connect,
             forget=self._forget,
             poster=lambda desire: self._poster.knowing(desire.headers),
         )
 
     def start(self) -> None:
         """Looks after the routers from now on."""
-        self.routers.start()
+        self.routers.routers.start()
 
     async def close(self) -> None:
         """Ends posts; all that was learned is on disk."""
         await self._poster.close()
-        self.routers.close()
-        if self._logs is not None:
-            await asyncio.to_thread(self._logs.close)
+        await self.routers.close()
 
     def _find(self, desire: GraphDesire) -> Callable[[str, str], ServedModel]:
         is_pipeline = desire.resource == PIPELINES
@@ -263,12 +251,10 @@ class GraphParts:
             found.append(_tracing(desire, variant, self._spans))
         return found
 
-    def _choosers(self, desire: GraphDesire, variant: Variant) -> dict[str, Chooser]:
-        return {
-            step.name: self.routers.chooser(desire.namespace, desire.name, step.name, step.action)
-            for step in variant.flow.steps
-            if isinstance(step.action, Learned)
-        }
+    def _report(self, desire: GraphDesire, variant: Variant) -> Report:
+        flows = (*desire.variants, *((desire.shadow,) if desire.shadow is not None else ()))
+        predictors = [each.name for each in flows]
+        return self._reported.report(desire.namespace, desire.name, variant.name, predictors)
 
     def _forwarder(self, model: ServedModel, desire: GraphDesire) -> Forwarder | None:
         """KServe's graphs are asked at their own address, whatever the path."""
@@ -288,8 +274,13 @@ class GraphParts:
             graph=f"{namespace}/{name}",
         ).value += 1
 
+    def _connect(self, desire: GraphDesire) -> None:
+        self._feeds.connect(desire)
+        self.routers.connect(desire)
+
     def _forget(self, namespace: str, name: str) -> None:
         self.board.forget(namespace, name)
+        self._reported.forget(namespace, name)
         self.inspection.forget(namespace, name)
         self.routers.forget(namespace, name)
         self._feeds.disconnect(namespace, name)

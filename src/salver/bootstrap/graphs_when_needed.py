@@ -91,12 +91,16 @@ class Graphs:
         """What flows are made with."""
         if self._parts is None:
             from salver.bootstrap.graphs import GraphParts
+            from salver.bootstrap.routers import RouterParts
 
+            routers = RouterParts(
+                self._store, self._settings, self._registry, is_kept=self._is_kept
+            )
             self._parts = GraphParts(
                 self._directory,
                 self._settings,
                 self._registry,
-                is_kept=self._is_kept,
+                routers=routers,
                 spans=self._spans,
             )
             self._parts.start()

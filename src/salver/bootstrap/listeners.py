@@ -37,6 +37,7 @@ async def start_http(
     list_services: ListServices,
 ) -> HttpListener:
     from salver.server.rest.app import build_app
+    from salver.server.rest.mlflow import ScoringRoutes
 
     def render_metrics() -> bytes:
         catalog.refresh_gauges()
@@ -59,7 +60,7 @@ async def start_http(
         directory,
         settings,
         render_metrics=render_metrics,
-        more_routes=routes,
+        more_routes=[*ScoringRoutes(directory).routes(), *routes],
         list_services=list_services,
         observer=observer,
     )

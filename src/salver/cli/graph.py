@@ -124,14 +124,14 @@ def fetched(name: str, session: Session) -> ShownGraph:
 def declared(file: str, session: Session) -> list[ShownGraph]:
     """The graphs in a file, as they would be. Raises `ManifestError` or `CommandFailed`."""
     from salver.cli.apply import as_applied
-    from salver.cli.python_graphs import is_graph, manifests_of
+    from salver.cli.python_graphs import is_python, manifests_of
     from salver.cli.sources import read_files
     from salver.control.graph_compiling import compiled_alone
     from salver.graphs.selection import PlanError
     from salver.graphs.shown import shown_graph
 
     found = []
-    if is_graph(file):
+    if is_python(file):
         objects = manifests_of(file)
     else:
         objects = read_files([file], is_recursive=True, stdin=session.stdin, note=session.warn)

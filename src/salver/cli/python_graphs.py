@@ -36,6 +36,11 @@ def is_graph(target: str) -> bool:
     return bool(found) and (not name or name in found)
 
 
+def is_python(target: str) -> bool:
+    """Whether the target is a Python file, or `file.py:name`: be it there, and any good, or not."""
+    return _split(target)[0].suffix == ".py"
+
+
 def manifests_of(
     target: str, *, shown: str = "", time_limit_s: float = TIME_LIMIT_S
 ) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from salver.engine.headed_view import HeadedView
 from salver.engine.ports import Forwarder, ModelCatalog, ModelStatus, ServedModel
 from salver.engine.seldon_component import SeldonPart
 from salver.engine.seldon_paths import SELDON, SeldonPaths
+from salver.engine.version_labels import VersionLabels
 from salver.errors import ModelNotFound, Unsupported
 
 DEFAULT_NAMESPACE = "default"
@@ -81,6 +82,8 @@ class ModelDirectory:
         self._forwarders: dict[str, Forwarder] = {}
         self._pools: dict[str, PoolEntry] = {}
         self._find_own = own.find
+        self.labels = VersionLabels()
+        """What versions are called besides."""
         self._seldon = SeldonPaths(own, self._services, self._by_name, self._scopes)
 
     # What the control plane calls.
@@ -247,7 +250,11 @@ class ModelDirectory:
         """See `SeldonPaths`. Raises `ModelNotFound` and `Unsupported`."""
         return self._seldon.find(scope, node, method)
 
-    def seldon_parts(self, scope: str) -> Mapping[str, ServedModel]:
+    def seldon_part(self, scope: str, node: str) -> SeldonPart:
+        """The deployment, or its part of that name. Raises `ModelNotFound`."""
+        return self._seldon.part(scope, node)
+
+    def seldon_parts(self, scope: str) -> Mapping[str, SeldonPart]:
         """The parts of the graph that the scope means, by name; none of what is no graph."""
         return self._seldon.parts(scope)
 

@@ -32,6 +32,7 @@ class Absent:
 
 
 ABSENT = Absent()
+_NOBODY: frozenset[int] = frozenset()
 Value = Message | Absent | None
 """What an edge has: None while it is undecided."""
 
@@ -45,6 +46,7 @@ class FlowEdges:
         "_ready",
         "_timers",
         "_visits",
+        "aside",
         "asks",
         "call",
         "failure",
@@ -63,6 +65,8 @@ class FlowEdges:
         """Who sees what happens to this request."""
         self.is_over = False
         """The caller has its answer."""
+        self.aside: Container[int] = _NOBODY
+        """Once it is over: the steps that go on since side branches wait for them."""
         self.values: list[list[Value]] = [[None] * count for count in counts]
         self.state = [WAITING] * len(counts)
         self.asks: dict[int, ref[FlowCall]] = {}
@@ -224,7 +228,16 @@ class FlowEdges:
         state = self.state
         if state[node.number] not in (WAITING, RUNNING) or node.is_in_cycle or node.is_side:
             return False
-        return all(state[number] != WAITING for number, _ in node.targets)
+        values = self.values
+        return not any(
+            state[to] == WAITING and values[to][at] is None and self._still_counts(to)
+            for to, at in node.targets
+        )
+
+    def _still_counts(self, number: int) -> bool:
+        """Once the caller has its answer, steps that waited on the way to it do not."""
+        is_side = self.model.program.nodes[number].is_side
+        return not self.is_over or is_side or number in self.aside
 
     def abandon(self, number: int) -> None:
         """Nobody waits for what the step was asked."""

@@ -15,7 +15,7 @@ from salver.engine.chain import SubCall
 from salver.engine.flow_ports import Message
 from salver.errors import ErrorKind, RequestError, Unsupported
 from salver.graphs.flow import ALL_BRANCHES, Flow, Learned, SeldonNode
-from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack
+from salver.protocol.bundle import Invocation, MessageHead, StepCall, pack, unpack_reply
 from salver.protocol.operations import Operation, marked
 from salver.protocol.wire_codes import Codec
 
@@ -99,6 +99,10 @@ class _Feedback:
         unit.submit(step.then(f"step '{node.name}'", self._on_told))
 
     def _on_told(self, body: bytes, aux: int, coding: int) -> None:
+        reported = self._model.bindings.reported
+        if reported is not None:
+            for name, meta in _meta_in(body).items():
+                reported(name, meta.get("metrics") or ())
         self._done()
 
     def _on_durable(self, problem: str) -> None:
@@ -149,6 +153,14 @@ class _Telling(SubCall):
     def fail(self, kind: ErrorKind, message: str) -> None:
         if not self.is_abandoned:
             self.feedback.fail(kind, f"{self._step}: {message}")
+
+
+def _meta_in(body: bytes) -> Mapping[str, Mapping[str, Any]]:
+    """What components say along with their reply."""
+    try:
+        return unpack_reply(body)[0].meta
+    except RequestError:
+        return {}  # It has heard; what else it says is of no use to the caller.
 
 
 def on_path(tree: SeldonNode | None, routing: Mapping[str, int]) -> Iterator[SeldonNode]:

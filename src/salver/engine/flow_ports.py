@@ -106,3 +106,5 @@ class Bindings(msgspec.Struct):
     """Routers that learn, by step."""
     poster: Poster | None = None
     observer: FlowObserver | None = None
+    reported: Callable[[str, Sequence[Any]], object] | None = None
+    """Takes the metrics that a component, by its name, reports of itself. Never raises."""

@@ -36,6 +36,7 @@ class Node:
         "is_in_cycle",
         "is_plain",
         "is_side",
+        "lends_input",
         "number",
         "step",
         "survives",
@@ -60,7 +61,9 @@ class Node:
         """It gets one whole message: nothing has to be put together."""
         self.is_in_cycle = step.max_visits > 1
         self.is_side = False
-        """Nothing of it gets into the answer: it goes on after it, and its failure is its own."""
+        """Nothing it makes gets into the answer: it goes on after it, its failure is its own."""
+        self.lends_input = False
+        """What it is given gets into the answer, whatever becomes of what it makes of that."""
         self.survives = False
         """Those on the way to the answer can do without it, or those after them can."""
         self.timeout_s = step.timeout_s
@@ -96,11 +99,18 @@ class Program:
 
     def _mark_sides(self) -> None:
         needed = {self.output.number}
+        seen = {self.output.number}
         todo: list[Node] = [self.output]
         while todo:
-            for source, _ in todo.pop().edges:
-                if source != FROM_REQUEST and source not in needed:
+            for source, edge in todo.pop().edges:
+                if source == FROM_REQUEST:
+                    continue
+                if edge.end == "outputs" or self.nodes[source].is_choice:
                     needed.add(source)
+                else:
+                    self.nodes[source].lends_input = True
+                if source not in seen:
+                    seen.add(source)
                     todo.append(self.nodes[source])
         for node in self.nodes:
             node.is_side = node.number not in needed

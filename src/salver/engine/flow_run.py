@@ -11,8 +11,8 @@ left.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import msgspec
@@ -48,15 +48,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("salver.graphs")
 
-_NOBODY: frozenset[int] = frozenset()
-
 
 class FlowRun(FlowEdges):
     """See the module. Keeps its `GraphModel` alive until its last step has answered, and is itself
     kept by those who are asked: by nothing else, and by no cycle."""
 
     __slots__ = (
-        "_aside",
         "_has_misfits",
         "_is_pumping",
         "_missing",
@@ -82,7 +79,6 @@ class FlowRun(FlowEdges):
         self.tags: dict[str, object] = {}
         self.metrics: list[dict[str, object]] = []
         self.given: dict[int, Sequence[Message]] = {}
-        self._aside: set[int] | frozenset[int] = _NOBODY
         self._has_misfits = False
         """A failure was tolerated that the run's wire format has no form for."""
         self._is_pumping = False
@@ -157,7 +153,7 @@ class FlowRun(FlowEdges):
                 self._pass_on_absence(self._gone.popleft())
                 continue
             node = self._ready.popleft()
-            is_wanted = not self.is_over or node.is_side or node.number in self._aside
+            is_wanted = not self.is_over or node.is_side or node.number in self.aside
             if is_wanted and self.state[node.number] == RUNNING:
                 self._start(node)
 
@@ -326,9 +322,8 @@ class FlowRun(FlowEdges):
         chain = ask.node.chain
         last = chain[-1]
         reply, bodies = unpack_reply(body)
-        for meta in reply.meta.values():
-            self.tags.update(meta.get("tags") or {})
-            self.metrics += meta.get("metrics") or []
+        for name, meta in reply.meta.items():
+            self._note(name, meta)
         message: Message | None = None
         if reply.messages:
             head = reply.messages[-1]
@@ -344,6 +339,15 @@ class FlowRun(FlowEdges):
         for each in chain:
             self.state[each.number] = DONE
         self._send(last, message)
+
+    def _note(self, name: str, meta: Mapping[str, Any]) -> None:
+        """What a component says along with its answer."""
+        self.tags.update(meta.get("tags") or {})
+        metrics = meta.get("metrics")
+        if metrics:
+            self.metrics += metrics
+            if self.model.bindings.reported is not None:
+                self.model.bindings.reported(name, metrics)
 
     def _observe_chain(
         self, chain: Sequence[Node], message: Message, parts: Sequence[float], seconds: float
@@ -395,6 +399,8 @@ class FlowRun(FlowEdges):
             self.observer.on_failure(at.number, failure, seconds)
         failure = named(at, failure, self.given.get(node.number, ()))
         if node.step.tolerates:
+            if self._lacks_input_of(node):
+                self.failure = self.failure or failure
             message = tolerated(failure, self.request.codec)
             self._has_misfits = self._has_misfits or message.codec != self.request.codec
             self._send(node, message)
@@ -406,11 +412,16 @@ class FlowRun(FlowEdges):
         last = node.chain[-1] if node.chain else node
         if not (last.is_side or last.survives or self.is_over):
             self._end(failure)
-        elif self.failure is None and not last.is_side:
-            self.failure = failure
+        elif not last.is_side or self._lacks_input_of(last):
+            self.failure = self.failure or failure
         for each in node.chain:
             self.state[each.number] = GONE
         self.give_up(last)
+
+    def _lacks_input_of(self, node: Node) -> bool:
+        """Whether the answer is made of what the step is given, and it failed before it was given
+        anything. What it fails of later takes nothing from those who have its input."""
+        return node.lends_input and node.number not in self.given
 
     def break_off(self, error: Exception) -> None:
         """Something here, or in who chooses, watches or is asked, has a fault: it is logged, and
@@ -455,12 +466,12 @@ class FlowRun(FlowEdges):
         self.model.in_flight -= 1
         program = self.model.program
         if program.sides:
-            self._aside = self.wanted_aside()
+            self.aside = self.wanted_aside()
         for number in list(self.asks):
-            if not program.nodes[number].is_side and number not in self._aside:
+            if not program.nodes[number].is_side and number not in self.aside:
                 self.abandon(number)
         if self._timers:
-            self.drop_timers(self._aside)
+            self.drop_timers(self.aside)
         if self.observer is not None:
             try:
                 self.observer.on_end(answer, self._seconds())

@@ -14,7 +14,6 @@ import msgspec
 from salver.engine.flow_calls import FlowCall
 from salver.engine.flow_ports import Choosing, Failure, Message
 from salver.engine.flow_program import Node
-from salver.engine.flow_texts import NOT_MATCHED
 from salver.engine.ports import ServedModel
 from salver.engine.traffic import sticky_value
 from salver.errors import ErrorKind, ModelFailed, RequestError
@@ -211,7 +210,8 @@ def _start_conditions(run: FlowRun, node: Node) -> None:
         run.choose(node, OTHERWISE, message)
         return
     text = "none of the conditions holds for the message"
-    failure = Failure(ErrorKind.MODEL_NOT_FOUND, text, *NOT_MATCHED)
+    body = action.unmatched_body
+    failure = Failure(ErrorKind.MODEL_NOT_FOUND, text, 404 if body else 0, body)
     run.on_failure(node, failure, run.model.clock())
 
 
@@ -229,11 +229,14 @@ def _start_answered(run: FlowRun, node: Node) -> None:
     source = node.edges[node.trigger_from][0]
     branch = run.branches.get(source)
     decider = run.model.program.nodes[source].step.name
+    message = run.joined(node)
+    run.given[node.number] = (message,)
+    it = "it" if decider == (node.step.title or node.step.name) else f"step '{decider}'"
     if branch is None:
-        raise ModelFailed(f"step '{decider}' has named no branch")
+        raise ModelFailed(f"{it} has named no branch")
     if not (NO_BRANCH <= branch < action.branches):
-        raise ModelFailed(f"step '{decider}' named branch {branch}, of 0 to {action.branches - 1}")
-    run.choose(node, branch, run.joined(node))
+        raise ModelFailed(f"{it} named branch {branch}, of 0 to {action.branches - 1}")
+    run.choose(node, branch, message)
 
 
 def _start_learned(run: FlowRun, node: Node) -> None:

@@ -10,16 +10,10 @@ from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_program import Node
 from salver.errors import ErrorKind
 from salver.graphs.flow import Function
+from salver.protocol.described import describe
 from salver.protocol.http_statuses import HTTP_STATUS
-from salver.protocol.messages import describe
 from salver.protocol.wire_codes import Codec
 
-NOT_MATCHED = (
-    404,
-    b'{"error":"Failed to process request",'
-    b'"cause":"None of the routes matched with the switch condition"}',
-)
-"""Status and body of KServe's router when no condition of a Switch holds."""
 _SHOWS_INPUT = (ErrorKind.MODEL_FAILED, ErrorKind.INVALID_INPUT, ErrorKind.DEADLINE_EXCEEDED)
 
 

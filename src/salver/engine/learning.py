@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 
 from salver.bandits.policies import context_of, make_policy
-from salver.engine.flow_ports import Chooser
+from salver.engine.flow_ports import Chooser, Choosing, Message
 from salver.engine.learned_router import Clock, LearnedRouter
 from salver.engine.learning_ports import (
     MemoryRouterLog,
@@ -28,6 +29,7 @@ from salver.telemetry.learning import RouterMetrics
 from salver.telemetry.registry import Registry
 
 __all__ = [
+    "IdleChooser",
     "LearnedRouter",
     "LearnedRouters",
     "LearningSettings",
@@ -42,6 +44,8 @@ logger = logging.getLogger("salver.routers")
 
 TEND_S = 0.25
 DURABLE_TIMEOUT_S = 30.0
+_ANY_CONTEXT = array("d", (1.0,))
+"""Who has learned nothing chooses alike for all."""
 
 
 class LearnedRouters:
@@ -190,6 +194,29 @@ class LearnedRouters:
         for router in self._routers.values():
             router.close()
         self._routers.clear()
+
+
+class IdleChooser:
+    """Chooses as a router does that has learned nothing yet, and never learns; see `Chooser`."""
+
+    def __init__(self, action: Learned, *, random: Callable[[], float]) -> None:
+        """Raises `InvalidInput`."""
+        self._policy = make_policy(action.algorithm, action.arms, action.parameters)
+        self._state = self._policy.empty()
+        self._random = random
+
+    def choose(self, choosing: Choosing) -> int:
+        """See `Chooser`."""
+        return self._policy.choose(self._state, _ANY_CONTEXT, self._random).arm
+
+    def reward(
+        self, run_id: str, reward: float, *, arm: int | None = None, context: Message | None = None
+    ) -> None:
+        """Is of no use to it."""
+
+    def when_durable(self, done: Callable[[str], object]) -> None:
+        """There is nothing to keep."""
+        done("")
 
 
 def _setter(wait: asyncio.Future[str]) -> Callable[[str], object]:

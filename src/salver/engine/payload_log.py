@@ -252,6 +252,9 @@ class _Recorder:
 
 def content_type_of(tag: int, aux: int) -> str:
     """The media type of a body, by its codec and whether binary tensors follow its JSON."""
-    if tag & CONTENT_BITS & 0xFF == Codec.V2_GRPC:
+    codec = tag & CONTENT_BITS & 0xFF
+    if codec in (Codec.V2_GRPC, Codec.TFS_GRPC, Codec.TFS_EXAMPLES_GRPC):
         return "application/x-protobuf"
+    if codec == Codec.TFS_EXAMPLES_JSON:
+        return "application/json"
     return "application/octet-stream" if aux else "application/json"

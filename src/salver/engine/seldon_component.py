@@ -6,7 +6,8 @@ a Seldon message. Owns that translation; what the function does is the worker's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,8 @@ from salver.protocol.wire_codes import Codec
 
 METHODS = ("predict", "transform_input", "transform_output", "route", "aggregate", "send_feedback")
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
+_OF_ITSELF = ("health_status", "metadata")
+"""What needs no message."""
 _CODEC_BITS = 0xFF
 
 
@@ -37,6 +40,8 @@ class SeldonPart(msgspec.Struct, frozen=True):
 
     model: ServedModel
     function: str = ""
+    reported: Callable[[str, Sequence[Any]], object] | None = None
+    """See `Bindings`."""
 
 
 def component(name: str, part: SeldonPart, method: str) -> ServedModel:
@@ -88,12 +93,14 @@ class ComponentModel:
             messages = messages_of_list(codec, call.body)
             if not messages:
                 raise InvalidInput("the list to aggregate is empty: send seldonMessages")
+        elif self._method in _OF_ITSELF:
+            messages = ()
         elif self._method == "send_feedback":
             routing = read_feedback(codec, call.body).facts.routing.get(self.name)
         coding = call.codec >> 8 & 0xFF if len(messages) == 1 else 0
         heads = [MessageHead("", codec, 0, coding, len(each), True) for each in messages]
         asked = [Invocation(self.name, self._part.function, self._method)]
-        body = pack(StepCall(asked, heads, routing=routing), messages)
+        body = pack(StepCall(asked, heads, codec=0 if heads else codec, routing=routing), messages)
         sub = SubCall(call, marked(codec, Operation.STEP), 0, body, call.arrived_s)
 
         def deliver(answer: bytes, aux: int, coding: int) -> None:
@@ -108,6 +115,9 @@ class ComponentModel:
         except RequestError as error:
             call.fail(error.kind, f"component '{self.name}': {error}")
             return
+        if self._part.reported is not None:
+            for name, meta in reply.meta.items():
+                self._part.reported(name, meta.get("metrics") or ())
         call.deliver(body, 0)
 
 

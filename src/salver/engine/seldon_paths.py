@@ -65,11 +65,10 @@ class SeldonPaths:
             f"'{entry.namespace}/{entry.name}' has no part '{node[:64]}': it has {has}"
         )
 
-    def parts(self, scope: str) -> Mapping[str, ServedModel]:
+    def parts(self, scope: str) -> Mapping[str, SeldonPart]:
         """The parts of the graph that the scope means, by name."""
         entry = self._entry(scope)
-        nodes = entry.nodes if entry is not None else {}
-        return {name: part.model for name, part in nodes.items()}
+        return entry.nodes if entry is not None else {}
 
     def place(self, scope: str) -> str:
         """`NAMESPACE/NAME` of the service meant; empty for a model of the command line.

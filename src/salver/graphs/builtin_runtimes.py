@@ -24,6 +24,8 @@ LOCAL_RUNTIMES: Mapping[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "onnx": "onnx",
+    "pytorch": "torch",
+    "pytorch-mar": "torch",
     "python": "python",
     "custom": "python",
 }
@@ -35,6 +37,7 @@ KNOWN_SERVERS: Sequence[tuple[str, str]] = (
     ("lgbserver", "lightgbm"),
     ("mlserver", ""),
     ("tritonserver", ""),
+    ("torchserve", "pytorch"),
     ("seldon-core-s2i", ""),
     ("onnxruntime", "onnx"),
 )
@@ -71,7 +74,13 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
             ],
             "mlserver",
         ),
-        _runtime("kserve-tritonserver", ("v2", "grpc-v2"), [("onnx", "1", 1)], "tritonserver"),
+        _runtime("kserve-torchserve", ("v1", "v2", "grpc-v2"), [("pytorch", "1", 2)], "torchserve"),
+        _runtime(
+            "kserve-tritonserver",
+            ("v2", "grpc-v2"),
+            [("onnx", "1", 1), ("pytorch", "1", 0), ("pytorch", "2", 0)],
+            "tritonserver",
+        ),
         _runtime(
             "salver",
             ("v1", "v2", "grpc-v2"),
@@ -82,6 +91,7 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
                     "xgboost": ("1", "2", "3"),
                     "lightgbm": ("2", "3", "4"),
                     "onnx": ("1",),
+                    "pytorch": ("1", "2"),
                     "python": ("1",),
                 }.items()
                 for version in versions

@@ -85,9 +85,11 @@ class Function(msgspec.Struct, frozen=True, tag="function"):
 
 class Conditions(msgspec.Struct, frozen=True, tag="conditions"):
     """Chooses the first branch whose GJSON path exists in the message; else OTHERWISE if an edge
-    waits for that, else the request fails as not matched."""
+    waits for that, else the request fails as not matched: over JSON with this body, if the dialect
+    has one, else as the caller's protocol has it."""
 
     paths: tuple[str, ...]
+    unmatched_body: bytes = b""
 
 
 class Weights(msgspec.Struct, frozen=True, tag="weights"):

@@ -63,6 +63,12 @@ def compile_inference_graph(graph: InferenceGraph, headers: Sequence[str] = ()) 
     )
 
 
+_NOT_MATCHED = (
+    b'{"error":"Failed to process request",'
+    b'"cause":"None of the routes matched with the switch condition"}'
+)
+"""What KServe's router answers when no condition of a Switch holds."""
+
 class _Entry(msgspec.Struct, frozen=True):
     """What a node or step begins with: one of the edges brings its request, one of the triggers
     lets it begin. `is_mapped`: a V1 answer becomes a request by renaming `predictions`."""
@@ -116,7 +122,7 @@ class _Compiler:
         node = self.graph.spec.nodes[name]
         action: Action
         if node.router_type == "Switch":
-            action = Conditions(tuple(step.condition for step in node.steps))
+            action = Conditions(tuple(step.condition for step in node.steps), _NOT_MATCHED)
         else:
             action = self._split(name)
         chosen = self._add(name, action, entry, place(name), as_request="raw")

@@ -55,7 +55,8 @@ class TensorMetadata(msgspec.Struct, frozen=True):
     """One input or output; `shape` includes the batch dimension (-1) where there is one.
 
     An empty `shape` together with `any_shape` means that the model does not say.
-    `accepts` lists further datatypes that the model takes for this input.
+    `accepts` lists further datatypes that the model takes for this input. `labels` are the names
+    of the classes that an output has a value for each of, in their order.
     """
 
     name: str
@@ -65,6 +66,20 @@ class TensorMetadata(msgspec.Struct, frozen=True):
     accepts: tuple[Datatype, ...] = ()
     optional: bool = False
     content_type: str | None = None
+    labels: tuple[str, ...] = ()
+
+
+class SignatureMetadata(msgspec.Struct, frozen=True):
+    """One of several things that a model can be asked for: its own inputs and outputs.
+
+    `method_name` is TensorFlow's: what kind of question it answers, e.g.
+    `tensorflow/serving/predict`.
+    """
+
+    name: str
+    method_name: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
 
 
 class ModelMetadata(msgspec.Struct, frozen=True):
@@ -77,7 +92,8 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     name will do. `batchable` models treat axis 0 of every input and output as rows, which
     are independent of each other. `operations` are the steps around a model that this one has
     instead of predictions (`preprocess`, `postprocess`, `explain`); `wants_headers`: they are
-    to be given the caller's headers.
+    to be given the caller's headers. `signatures` are all that the model has, where it has such; a
+    request chooses one by its parameter `signature_name`, else `inputs` and `outputs` hold.
     """
 
     platform: str
@@ -93,3 +109,4 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     framework_version: str = ""
     operations: tuple[str, ...] = ()
     wants_headers: bool = False
+    signatures: tuple[SignatureMetadata, ...] = ()

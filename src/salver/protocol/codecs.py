@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from salver.protocol.mlflow_csv import MlflowCsvCodec
+from salver.protocol.mlflow_json import MlflowJsonCodec
+from salver.protocol.mlflow_parquet import MlflowParquetCodec
 from salver.protocol.seldon_grpc import SeldonGrpcCodec
 from salver.protocol.seldon_json import SeldonJsonCodec
+from salver.protocol.tfs_examples_grpc import TfsExamplesGrpcCodec
+from salver.protocol.tfs_examples_json import TfsExamplesJsonCodec
+from salver.protocol.tfs_grpc import TfsGrpcCodec
 from salver.protocol.v1_json import V1JsonCodec
 from salver.protocol.v2_grpc import V2GrpcCodec
 from salver.protocol.v2_json import V2JsonCodec
@@ -19,6 +25,12 @@ _CODECS: Mapping[int, WireCodec] = MappingProxyType(
         Codec.V1_JSON: V1JsonCodec(),
         Codec.SELDON_JSON: SeldonJsonCodec(),
         Codec.SELDON_GRPC: SeldonGrpcCodec(),
+        Codec.TFS_GRPC: TfsGrpcCodec(),
+        Codec.TFS_EXAMPLES_JSON: TfsExamplesJsonCodec(),
+        Codec.TFS_EXAMPLES_GRPC: TfsExamplesGrpcCodec(),
+        Codec.MLFLOW_JSON: MlflowJsonCodec(),
+        Codec.MLFLOW_CSV: MlflowCsvCodec(),
+        Codec.MLFLOW_PARQUET: MlflowParquetCodec(),
     }
 )
 

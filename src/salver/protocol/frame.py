@@ -42,6 +42,8 @@ class FrameKind(IntEnum):
     REPLY = 5
     RECYCLE = 6
     """A reply after which the worker exits, since it can no longer be trusted."""
+    CANCEL = 7
+    """Nobody waits any more for items of the batch under way: their numbers are the rows' tags."""
 
 
 class ContentCoding(IntEnum):
@@ -115,6 +117,12 @@ def request_head(
     return HEADER.pack(size, batch_id, kind, SHARED if is_shared else 0, items) + _table_struct(
         items
     ).pack(*table)
+
+
+def cancel_frame(batch_id: int, items: Sequence[int]) -> bytes:
+    """Tells the worker which items of a batch nobody waits for."""
+    table = [number for item in items for number in (item, 0, 0)]
+    return request_head(batch_id, FrameKind.CANCEL, table, 0, is_shared=False)
 
 
 def reply_head(

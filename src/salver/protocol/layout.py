@@ -15,6 +15,7 @@ from salver.inference.metadata import DATATYPES, ModelMetadata, TensorMetadata
 from salver.inference.tensor import NO_PARAMETERS, Parameters
 from salver.protocol.content import CONTENT_TYPES, needs_decoding
 from salver.protocol.elements import shown
+from salver.protocol.tfs_signatures import SIGNATURE_PARAMETER, narrowed_to
 from salver.protocol.wire import ModelIdentity, WireOutput, WireRequest, WireTensor
 
 _MOST_ELEMENTS = 1 << 40
@@ -93,8 +94,11 @@ class Layout:
 
 def layout_of(request: WireRequest, model: ModelIdentity) -> Layout:
     """Checks the request. Raises `InvalidInput` for what the metadata refuses."""
-    metadata = model.metadata
     parameters = kept_parameters(request.parameters, TRANSPORT_PARAMETERS)
+    signature = parameters.get(SIGNATURE_PARAMETER)
+    if signature is not None and model.metadata.signatures:
+        model = narrowed_to(str(signature), model)
+    metadata = model.metadata
     content_type = _content_type(parameters, f"the request to model {model.name!r}")
     _check_basics(request.inputs, model)
     joined_into = None

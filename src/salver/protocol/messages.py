@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,6 @@ from salver.protocol.wire_codes import Codec
 
 Body = bytes | bytearray | memoryview
 _JSON = (Codec.V1_JSON, Codec.V2_JSON)
-_DESCRIBED_BYTES = 1 << 16
 _FAILED = 300
 """The least status of a failure that was tolerated."""
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
@@ -270,28 +269,6 @@ def _check_object(key: str, message: Message) -> None:
         ) from None
 
 
-def describe(messages: Iterable[Message]) -> str:
-    """What the messages hold, for errors: `x FP32 [4, 2]`."""
-    shown = []
-    for message in messages:
-        size = len(message.body)
-        try:
-            # What is long to read is not read for this: failures come when there is much to do.
-            is_long = message.parts is None and message.aux <= 0 and size > _DESCRIBED_BYTES
-            tensors = [] if is_long else tensors_of(message)
-        except Exception:
-            tensors = []
-        shown += [_described(each) for each in tensors] or [f"{size} bytes"]
-    return ", ".join(shown) or "nothing"
-
-
-def _described(tensor: Tensor) -> str:
-    if tensor.datatype:
-        return f"{tensor.name} {tensor.datatype} {list(tensor.shape)}"
-    size = f" [{tensor.shape[0]} rows]" if tensor.shape else ""
-    return f"{tensor.name}{size}"
-
-
 # Tensors.
 
 
@@ -349,7 +326,7 @@ def fitted(
 ) -> Message:
     """The request with its tensors called as the model calls its inputs, by their order, if no
     name of theirs is known to it and there are as many."""
-    if message.codec not in (Codec.V2_JSON, Codec.V2_GRPC) or message.coding:
+    if not names or message.codec not in (Codec.V2_JSON, Codec.V2_GRPC) or message.coding:
         return message
     tensors = tensors_of(message)
     renamed = _renamed(tensors, names)

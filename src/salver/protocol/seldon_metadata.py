@@ -8,10 +8,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from salver.errors import ModelFailed
 from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.protocol.seldon_meta_fields import written_value
 from salver.protocol.wire_fields import text_field, varint
 
 _ALL_BITS = (1 << 64) - 1
+
+
+class _OwnTensor(msgspec.Struct, omit_defaults=True):
+    """An input or output as a component declares it: a tensor, or a kind of Seldon message."""
+
+    name: str = ""
+    datatype: str = ""
+    shape: list[int] = []
+    messagetype: str = ""
+    schema: Any = None
+
+
+class _Own(msgspec.Struct, omit_defaults=True):
+    """What `init_metadata` may say; whatever else it says is left out."""
+
+    name: str = ""
+    versions: list[str] = []
+    platform: str = ""
+    inputs: list[_OwnTensor] | None = None
+    outputs: list[_OwnTensor] | None = None
+    custom: dict[str, str] = {}
+
+
+def with_own(document: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A SeldonModelMetadata with what the component itself declares. Raises `ModelFailed`."""
+    try:
+        declared = msgspec.to_builtins(msgspec.convert(own, _Own))
+    except msgspec.ValidationError as error:
+        raise ModelFailed(
+            f"component '{document['name']}': its init_metadata cannot be told: {error}"
+        ) from error
+    return {**document, **declared}
 
 
 def model_document(name: str, versions: Sequence[str], metadata: ModelMetadata) -> dict[str, Any]:
@@ -44,6 +80,9 @@ def model_message(document: Mapping[str, Any]) -> bytes:
     pieces.append(text_field(3, document["platform"].encode()))
     pieces += [text_field(4, _tensor_message(each)) for each in document["inputs"]]
     pieces += [text_field(5, _tensor_message(each)) for each in document["outputs"]]
+    for key, value in document.get("custom", {}).items():
+        entry = text_field(1, key.encode()) + text_field(2, value.encode())
+        pieces.append(text_field(6, entry))
     return b"".join(pieces)
 
 
@@ -63,11 +102,14 @@ def _tensor_document(tensor: TensorMetadata) -> dict[str, Any]:
 
 
 def _tensor_message(tensor: Mapping[str, Any]) -> bytes:
-    shape = b"".join(varint(size & _ALL_BITS) for size in tensor["shape"])
-    return b"".join(
-        (
-            text_field(3, tensor["name"].encode()),
-            text_field(4, tensor["datatype"].encode()),
-            text_field(5, shape) if shape else b"",
-        )
-    )
+    shape = b"".join(varint(size & _ALL_BITS) for size in tensor.get("shape", ()))
+    fields = [
+        text_field(number, tensor[key].encode())
+        for number, key in ((1, "messagetype"), (3, "name"), (4, "datatype"))
+        if tensor.get(key)
+    ]
+    if "schema" in tensor:
+        fields.append(text_field(2, written_value(tensor["schema"])))
+    if shape:
+        fields.append(text_field(5, shape))
+    return b"".join(fields)

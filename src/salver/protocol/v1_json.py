@@ -21,6 +21,7 @@ from salver.errors import InvalidInput
 from salver.inference.metadata import TensorMetadata
 from salver.inference.tensor import InferResponse
 from salver.protocol.json_text import check_rows, nested_rows, nested_values
+from salver.protocol.tfs_signatures import SIGNATURE_PARAMETER, narrowed_to
 from salver.protocol.v1_values import column_tensor, free_tensor, typed_tensor
 from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently, row_slices
 from salver.protocol.wire import (
@@ -54,6 +55,11 @@ class V1JsonCodec:
 
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
         parsed = _parsed(body, model)
+        if parsed.signature_name and model.metadata.signatures:
+            model = narrowed_to(parsed.signature_name, model)
+            signature = {SIGNATURE_PARAMETER: parsed.signature_name}
+            parsed.parameters = {**(parsed.parameters or {}), **signature}
+            parsed.signature_name = None
         outputs = _outputs(parsed, model)
         if parsed.inputs is not msgspec.UNSET:
             tensors = _columnar_tensors(parsed.inputs, model)

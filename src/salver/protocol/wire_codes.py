@@ -13,7 +13,17 @@ class Codec(IntEnum):
     V1_JSON = 3
     SELDON_JSON = 4
     SELDON_GRPC = 5
+    TFS_GRPC = 6
+    TFS_EXAMPLES_JSON = 7
+    TFS_EXAMPLES_GRPC = 8
+    MLFLOW_JSON = 9
+    MLFLOW_CSV = 10
+    MLFLOW_PARQUET = 11
 
 
 RAW_BODY_AUX = -1
 """As a V2_JSON request's `aux`: no JSON at all, the body is the bytes of the one input."""
+REGRESS_AUX = -2
+"""As the `aux` of examples: a regression is asked for; with 0 it is a classification."""
+FIRST_TASK_AUX = -3
+"""The same: the first of several tasks is asked for; the next ones have the numbers below."""

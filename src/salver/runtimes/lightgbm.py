@@ -14,8 +14,10 @@ import numpy as np
 
 from salver.inference.metadata import Datatype, ModelMetadata, TensorMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse, tensor_from_array
+from salver.runtimes.compiled.compiling import compiled
+from salver.runtimes.compiled.subjects import booster_subject
 from salver.runtimes.loading import framework_module, load_failures
-from salver.runtimes.ports import ModelSource
+from salver.runtimes.ports import LoadedModel, ModelSource
 from salver.runtimes.tabular import (
     Computation,
     coded_categories,
@@ -38,10 +40,12 @@ class LightgbmRuntime:
     framework = "lightgbm"
     preload = ("lightgbm",)
 
-    def load(self, source: ModelSource) -> LightgbmModel:
+    def load(self, source: ModelSource) -> LoadedModel:
         lightgbm = framework_module(source, "lightgbm", "lightgbm")
         with load_failures(source, "LightGBM"):
-            return LightgbmModel(lightgbm, _read(lightgbm, source), source.threads)
+            booster = _read(lightgbm, source)
+            model = LightgbmModel(lightgbm, booster, source.threads)
+        return compiled(model, source, lambda native: booster_subject(native, source, booster))
 
 
 def _read(lightgbm: Any, source: ModelSource) -> Any:

@@ -21,6 +21,7 @@ BUILT_IN = MappingProxyType(
         "xgboost": "salver.runtimes.xgboost:XgboostRuntime",
         "lightgbm": "salver.runtimes.lightgbm:LightgbmRuntime",
         "onnx": "salver.runtimes.onnx:OnnxRuntime",
+        "torch": "salver.runtimes.torch:TorchRuntime",
         "python": "salver.runtimes.python:PythonRuntime",
         "mlserver": "salver.runtimes.mlserver:MlserverRuntime",
         "transformer": "salver.runtimes.transformer:TransformerRuntime",

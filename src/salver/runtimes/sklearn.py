@@ -17,10 +17,12 @@ import numpy as np
 from salver.errors import LoadFailed
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse, Tensor, tensor_from_array
+from salver.runtimes.compiled.compiling import compiled
+from salver.runtimes.compiled.subjects import sklearn_subject
 from salver.runtimes.estimators import Schema, prepare, schema_of
 from salver.runtimes.linear import linear_shortcut
 from salver.runtimes.loading import framework_module, load_failures
-from salver.runtimes.ports import ModelSource
+from salver.runtimes.ports import LoadedModel, ModelSource
 from salver.runtimes.tabular import (
     INPUT_NAME,
     NUMERIC,
@@ -45,7 +47,7 @@ class SklearnRuntime:
     framework = "scikit-learn"
     preload = ("joblib", "sklearn.base", "sklearn.pipeline")
 
-    def load(self, source: ModelSource) -> SklearnModel:
+    def load(self, source: ModelSource) -> LoadedModel:
         sklearn = framework_module(source, "sklearn", "sklearn")
         with load_failures(source, "scikit-learn"), warnings.catch_warnings():
             # Another version's pickle mostly works; where it does not, it fails below.
@@ -57,9 +59,11 @@ class SklearnRuntime:
                 f"has none of {', '.join(_METHODS)}; save the fitted estimator itself"
             )
         with load_failures(source, "scikit-learn"):
-            return SklearnModel(
-                estimator, source.threads, sklearn.__version__, _default_method(estimator, source)
-            )
+            default = _default_method(estimator, source)
+            model = SklearnModel(estimator, source.threads, sklearn.__version__, default)
+        return compiled(
+            model, source, lambda native: sklearn_subject(native, source, estimator, default)
+        )
 
 
 def _default_method(estimator: Any, source: ModelSource) -> str:
@@ -242,13 +246,22 @@ def _output(name: str, method: Computation, probe: Any, estimator: Any) -> Tenso
     answer = _answer(method, probe)
     if answer is not None:
         datatype = tensor_from_array(name, answer).datatype
-        return TensorMetadata(name, datatype, (-1, *answer.shape[1:]))
+        labels = _labels(estimator, answer) if name == "predict_proba" else ()
+        return TensorMetadata(name, datatype, (-1, *answer.shape[1:]), labels=labels)
     if name == "predict":
         classes = getattr(estimator, "classes_", None)
         dtype = classes.dtype if isinstance(classes, np.ndarray) else np.dtype(np.float64)
         datatype = tensor_from_array(name, np.empty(0, dtype)).datatype
         return TensorMetadata(name, datatype, (), any_shape=True)
     return TensorMetadata(name, "FP64", (), any_shape=True)
+
+
+def _labels(estimator: Any, probabilities: Array) -> tuple[str, ...]:
+    """The names of the classes; none if there are several outputs with classes of their own."""
+    classes = getattr(estimator, "classes_", None)
+    if not isinstance(classes, np.ndarray) or classes.shape != probabilities.shape[1:]:
+        return ()
+    return tuple(map(str, classes.tolist()))
 
 
 def _answer(method: Computation, probe: Any) -> Array | None:

@@ -38,6 +38,10 @@ STEP = "step"
 """What the metadata of such a worker names as its operation."""
 
 
+_OF_ITSELF: Mapping[str, Any] = {"health_status": "healthy", "metadata": {}}
+"""What a function says of itself that is no class with methods for it."""
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     """One function as the options describe it: exactly one of the first three is given."""
 
@@ -116,6 +120,8 @@ class StepsModel:
         if found is None:
             known = ", ".join(sorted(self._functions)) or "none"
             raise ModelFailed(f"step '{step}': there is no function '{function}', only {known}")
+        if method in _OF_ITSELF and not isinstance(found, Component):
+            return StepAnswer(content=_OF_ITSELF[method])
         try:
             return found.perform(method, inputs, context)
         except InvalidInput as error:

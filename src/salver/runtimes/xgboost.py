@@ -16,8 +16,10 @@ import numpy as np
 
 from salver.inference.metadata import Datatype, ModelMetadata, TensorMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse, Tensor, tensor_from_array
+from salver.runtimes.compiled.compiling import compiled
+from salver.runtimes.compiled.subjects import booster_subject
 from salver.runtimes.loading import framework_module, load_failures
-from salver.runtimes.ports import ModelSource
+from salver.runtimes.ports import LoadedModel, ModelSource
 from salver.runtimes.tabular import (
     Computation,
     coded_categories,
@@ -39,14 +41,15 @@ class XgboostRuntime:
     framework = "xgboost-cpu"
     preload = ("xgboost",)
 
-    def load(self, source: ModelSource) -> XgboostModel:
+    def load(self, source: ModelSource) -> LoadedModel:
         xgboost = framework_module(source, "xgboost", "xgboost")
         with load_failures(source, "XGBoost"), warnings.catch_warnings():
             # It warns that it guesses UBJSON for `.bst` and `.model`, and guesses right.
             warnings.simplefilter("ignore", UserWarning)
             booster = _read(xgboost, source)
             booster.set_param({"nthread": source.threads})
-            return XgboostModel(xgboost, booster, source.threads)
+            model = XgboostModel(xgboost, booster, source.threads)
+        return compiled(model, source, lambda native: booster_subject(native, source, booster))
 
 
 def _read(xgboost: Any, source: ModelSource) -> Any:

@@ -96,6 +96,15 @@ _ENVIRON: dict[str, dict[str, str]] = {
         "headers": "headers",
     },
     "oci": {".dockerconfigjson": "docker_config"},
+    "mlflow": {
+        "MLFLOW_TRACKING_URI": "tracking_uri",
+        "MLFLOW_REGISTRY_URI": "registry_uri",
+        "MLFLOW_TRACKING_USERNAME": "user",
+        "MLFLOW_TRACKING_PASSWORD": "password",
+        "MLFLOW_TRACKING_TOKEN": "token",
+        "MLFLOW_TRACKING_INSECURE_TLS": "skip_verify",
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": "ca_file",
+    },
     "git": {
         "username": "user",
         "password": "password",
@@ -113,6 +122,7 @@ _SECRET = {
     "http": ("headers",),
     "webhdfs": ("namenode", "user", "token"),
     "oci": ("docker_config",),
+    "mlflow": ("tracking_uri",),
     "git": ("password",),
 }
 """What a service account's secret must have, one of them, to count as one for this kind."""

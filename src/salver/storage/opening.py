@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from salver.errors import StorageError
-from salver.storage.credentials import Credentials
-from salver.storage.ports import Reader, Source, StorageSettings
+from salver.storage.credentials import Credentials, find_credentials
+from salver.storage.ports import FetchOrder, Reader, Source, StorageSettings
 from salver.storage.sources.files import FileRules, FilesSource
 from salver.storage.unpack import Limits
-from salver.storage.uris import Location
+from salver.storage.uris import Location, parse_location, shown
 from salver.storage.web import WebClient
+
+
+class _NoSecrets:
+    """What a reference leads to is fetched with what the environment has."""
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+        return None
+
+    def service_account_secrets(self, namespace: str, name: str) -> Sequence[str]:
+        return ()
+
+
+_NO_SECRETS = _NoSecrets()
+_HOLDING_ARTIFACTS = ("s3", "gs", "azure", "hf", "webhdfs", "http")
+"""Where a tracking server may say that files are, beside itself."""
 
 
 def open_source(
@@ -36,6 +51,19 @@ def open_source(
         from salver.storage.sources.oci import OciSource
 
         return OciSource(location, client, credentials, rules)
+    if location.kind == "mlflow":
+        from salver.storage.sources.mlflow import MlflowSource
+
+        def opened(uri: str) -> Source:
+            inner = parse_location(uri)
+            if inner.kind not in _HOLDING_ARTIFACTS:
+                raise StorageError(f"{location.uri}: it is at {shown(uri)}, which is refused")
+            found = find_credentials(inner.kind, inner.place, FetchOrder(uri), _NO_SECRETS, environ)
+            return open_source(inner, found, settings, environ)
+
+        return MlflowSource(
+            location, client, credentials, opened, lambda reader: FilesSource(reader, rules)
+        )
     return FilesSource(_reader(location, client, credentials, settings), rules)
 
 

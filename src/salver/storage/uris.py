@@ -12,7 +12,7 @@ import msgspec
 
 from salver.errors import StorageError
 
-_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_SCHEME = re.compile(r"(?:models|runs|mlflow-artifacts)(?=:/)|[a-zA-Z][a-zA-Z0-9+.-]*(?=://)")
 _AZURE_HOST = re.compile(
     r"(?P<account>[a-z0-9]+)(?:\.z\d+)?\.(?P<service>blob|file|dfs)\.core\.windows\.net\Z"
 )
@@ -38,13 +38,16 @@ _KINDS = {
     "hdfs": "webhdfs",
     "webhdfs": "webhdfs",
     "swebhdfs": "webhdfs",
+    "models": "mlflow",
+    "runs": "mlflow",
+    "mlflow-artifacts": "mlflow",
     "git": "git",
     "git+file": "git",
     "git+http": "git",
     "git+https": "git",
     "git+ssh": "git",
 }
-KNOWN = "a path, file, http(s), s3, gs, az/abfs(s), hf, pvc, oci, hdfs/webhdfs or git"
+KNOWN = "a path, file, http(s), s3, gs, az/abfs(s), hf, pvc, oci, hdfs/webhdfs, git or models/runs"
 
 
 class Location(msgspec.Struct, frozen=True):
@@ -71,7 +74,7 @@ def shown(uri: str) -> str:
 def scheme_of(uri: str) -> str:
     """The scheme in lower case; empty for a path."""
     found = _SCHEME.match(uri)
-    return found[1].lower() if found else ""
+    return found[0].lower() if found else ""
 
 
 def parse_location(uri: str) -> Location:
@@ -111,6 +114,8 @@ def _take_apart(kind: str, scheme: str, uri: str) -> Location:
         return _http(uri)
     if kind == "git":
         return _git(uri)
+    if kind == "mlflow":
+        return Location(kind, uri, scheme, uri.partition(":/")[2].strip("/"))
     if kind == "azure":
         return _azure(uri)
     if kind == "oci":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TypeVar
 
 from salver.telemetry.snapshot import Family, Kind, Labels, MergeRule, Sample, Snapshot
@@ -75,6 +76,11 @@ class Registry:
 
     def __init__(self) -> None:
         self._families: dict[str, _Family] = {}
+        self._sources: list[Callable[[], Snapshot]] = []
+
+    def attach(self, source: Callable[[], Snapshot]) -> None:
+        """Shows those families too, from now on. Their names must be none of this registry's."""
+        self._sources.append(source)
 
     def counter(self, name: str, help: str, **labels: str) -> Counter:
         """The counter of these labels; by convention its name ends in `_total`."""
@@ -117,8 +123,9 @@ class Registry:
                     _add(known, child)
 
     def snapshot(self) -> Snapshot:
-        """The values now, families sorted by name."""
-        return tuple(_frozen(self._families[name]) for name in sorted(self._families))
+        """The values now, families sorted by name; those of other sources come last."""
+        own = [_frozen(self._families[name]) for name in sorted(self._families)]
+        return tuple(chain(own, *(source() for source in self._sources)))
 
     def _child(
         self,

@@ -117,7 +117,23 @@ def test_a_graph_that_is_imported_belongs_to_the_other_file(tmp_path: Path) -> N
         ("raise SystemExit(3)", "two.py, line 1: importing it failed with SystemExit: 3"),
         ("import os\nos._exit(4)", "ended with exit code 4 and no answer"),
         ("import os\nos.kill(os.getpid(), 9)", "ended with signal 9"),
-        ("x = 1", "has no graph: a function with @salver.graph; it has none"),
+        ("x = 1", "two.py declares no graph: put @salver.graph above a function at its top"),
+        (
+            "import salver\n@salver.graph\ndef a(x):\n    return None\n",
+            "two.py, line 2: graph a returns nothing",
+        ),
+        (
+            "import salver\n@salver.graph\ndef a(x):\n    return a(x)\n",
+            "two.py, line 4: graph a calls itself, which never ends",
+        ),
+        (
+            "import salver\n@salver.graph\ndef a(x):\n    return salver.quorum(3, 'b')(x)\n",
+            "two.py, line 4: a quorum of 3 of 1 parts",
+        ),
+        (
+            "import salver\n@salver.graph\ndef a(x):\n    return salver.model('a')(x)\n",
+            "two.py, line 2: graph a: spec.steps[0].model: 'a' is this graph itself",
+        ),
         (
             "import salver\n@salver.graph\ndef a(x):\n    return x + 1\n",
             "two.py, line 4: calculating with it needs data",

@@ -356,6 +356,20 @@ def test_an_answer_of_another_tracing_is_refused() -> None:
         bool(KEPT[0])
 
 
+def test_loops_that_never_end_while_tracing_are_refused() -> None:
+    def asks(x: Any) -> Any:
+        while is_large(x):
+            x = features(x)
+        return x
+
+    def calls(x: Any) -> Any:
+        while True:
+            x = features(x)
+
+    assert "graph bad asks more than 64 questions in a row: a loop" in fault_of(asks)
+    assert "graph bad calls more than 1000 steps: a loop" in fault_of(calls)
+
+
 def test_too_many_ways_are_refused_and_joined_ones_are_not() -> None:
     def body(x: Any) -> Any:
         for _ in range(7):

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import msgspec
+import pytest
 from tests.documents import ROOT
 from tests.unit.cli.conftest import Run
 
@@ -67,6 +68,28 @@ def test_a_file_without_a_graph_is_refused(run: Run, tmp_path: Path) -> None:
     file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {b: c}\n")
     done = run("graph", "show", "--file", str(file))
     assert (done.code, done.err) == (1, f"salver: {file} declares no graph\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        ("plain.py", "plain.py declares no graph: put @salver.graph above a function at its top\n"),
+        ("syntax.py", "syntax.py, line 3: importing it failed with SyntaxError: expected ':'\n"),
+        ("two.py:b", "two.py has no graph 'b'; it has first\n"),
+        ("absent.py", "absent.py does not exist (looked in "),
+    ],
+)
+def test_a_file_in_python_that_has_no_such_graph_is_said_as_one(
+    run: Run, tmp_path: Path, target: str, fault: str
+) -> None:
+    (tmp_path / "plain.py").write_text("import salver\n")
+    graph = "import salver\n@salver.graph\ndef {}(x){}\n    return salver.model('a')(x)\n"
+    (tmp_path / "syntax.py").write_text(graph.format("bad", ""))
+    (tmp_path / "two.py").write_text(graph.format("first", ":"))
+    done = run("graph", "show", "--file", str(tmp_path / target))
+    assert done.code == 1
+    assert fault in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_what_is_asked_wrong_is_said(run: Run) -> None:

@@ -109,18 +109,18 @@ def test_the_first_condition_that_holds_chooses_the_branch() -> None:
     assert (len(first.asked), len(second.asked)) == (0, 1)
 
 
-def test_no_condition_that_holds_is_kserves_404() -> None:
+@pytest.mark.parametrize("body", [b"", b'{"error":"own"}'])
+def test_no_condition_that_holds_is_not_found_in_the_dialects_words(body: bytes) -> None:
     bench = Bench()
     bench.add("a", plus(1))
     bench.add("b", plus(2))
-    graph = bench.graph(conditional("nope", "neither"), [Edge("a"), Edge("b")])
+    _, *branches = conditional("nope", "neither")
+    steps = [Step("pick", Conditions(("nope", "neither"), body)), *branches]
+    graph = bench.graph(steps, [Edge("a"), Edge("b")])
     failure = bench.ask(graph, {"instances": [0]}).failure
-    assert (failure.kind, failure.status) == (ErrorKind.MODEL_NOT_FOUND, 404)
-    assert json.loads(failure.body) == {
-        "error": "Failed to process request",
-        "cause": "None of the routes matched with the switch condition",
-    }
-    assert "step 'pick'" in failure.message
+    assert failure.kind is ErrorKind.MODEL_NOT_FOUND
+    assert (failure.status, failure.body) == ((404, body) if body else (0, b""))
+    assert failure.message == "step 'pick': none of the conditions holds for the message"
 
 
 def test_otherwise_is_a_branch_too() -> None:
@@ -175,7 +175,9 @@ def test_a_branch_that_is_not_there_is_an_error_that_names_the_step(branch: int)
         service("a", Edge("pick", branch=0)),
     ]
     failure = bench.ask(bench.graph(steps, [Edge("a")]), {"instances": [3]}).failure
-    assert f"'route' named branch {branch}, of 0 to 1" in failure.message
+    assert failure.message == (
+        f"step 'pick' (given instances [1]): step 'route' named branch {branch}, of 0 to 1"
+    )
 
 
 def test_functions_of_one_unit_are_asked_as_one() -> None:
@@ -219,7 +221,7 @@ def test_a_failure_names_the_step_and_what_it_was_given() -> None:
     bench.add("b", failure=BROKEN)
     graph = bench.graph([service("a"), service("b", Edge("a"))], [Edge("b")])
     failure = bench.ask(graph, {"instances": [1, 2]}).failure
-    assert failure.message == "step 'b' (given instances [2 rows]): it broke"
+    assert failure.message == "step 'b' (given instances [2]): it broke"
 
 
 def test_a_service_s_own_status_and_body_are_passed_on() -> None:

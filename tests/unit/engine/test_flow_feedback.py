@@ -66,19 +66,21 @@ class Hearing(JsonModel):
     """A steps worker whose components hear of feedback."""
 
     heard: list[tuple[str, str, int | None]]
+    reported: list[tuple[str, str]]
 
     def _answer(self, call: Any) -> None:
         head, _ = unpack_call(call.body)
         (invocation,) = head.calls
         self.heard.append((invocation.step, invocation.method, head.routing))
-        call.deliver(pack(StepReply(seconds=[0.0]), []), 0)
+        meta = {invocation.step: {"metrics": [{"key": "heard", "value": 1}]}}
+        call.deliver(pack(StepReply(seconds=[0.0], meta=meta), []), 0)
 
 
 def learning_graph(bench: Bench, router: Taught) -> GraphModel:
     bench.add("left", plus(1))
     bench.add("right", plus(2))
     hearing = Hearing(bench.loop)
-    hearing.heard = []
+    hearing.heard, hearing.reported = [], []
     bench.units["py"] = hearing
     leaves = tuple(SeldonNode(each, "py", each, hears_feedback=True) for each in ("left", "right"))
     steps = (
@@ -88,7 +90,12 @@ def learning_graph(bench: Bench, router: Taught) -> GraphModel:
     )
     tree = SeldonNode("router", router="router", children=leaves)
     flow = Flow("g", steps, (Edge("left"), Edge("right")), tree=tree)
-    bindings = Bindings(bench.units, bench._find, choosers={"router": router})
+    bindings = Bindings(
+        bench.units,
+        bench._find,
+        choosers={"router": router},
+        reported=lambda name, metrics: hearing.reported.append((name, metrics[0]["key"])),
+    )
     return GraphModel(
         "g",
         "1",
@@ -123,6 +130,7 @@ def test_a_reward_teaches_the_router_and_reaches_the_nodes_on_the_path() -> None
     assert context is not None and json.loads(bytes(context.body)) == {"data": {"ndarray": [[1.0]]}}
     hearing = bench.units["py"]
     assert isinstance(hearing, Hearing) and hearing.heard == [("right", "send_feedback", None)]
+    assert hearing.reported == [("right", "heard")]
 
 
 def test_feedback_is_not_acknowledged_before_it_is_on_disk() -> None:

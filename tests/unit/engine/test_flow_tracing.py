@@ -12,7 +12,6 @@ from salver.engine.executor import GraphModel
 from salver.engine.flow_observing import CountingObserver, observing, step_names
 from salver.engine.flow_ports import Failure, Message
 from salver.engine.flow_tracing import SpanTools, TracingObserver
-from salver.engine.queue import Clock
 from salver.errors import ErrorKind
 from salver.graphs.flow import (
     Address,

@@ -66,6 +66,17 @@ def test_the_message_goes_to_the_function_and_its_answer_comes_back_with_meta() 
     }
 
 
+def test_what_it_reports_of_itself_is_handed_on() -> None:
+    reported: list[tuple[str, Any]] = []
+    worker = FakeModel("steps")
+    reply = StepReply(branch=1, meta={"mean": {"metrics": [{"key": "k"}]}, "other": {}})
+    worker.answer = lambda call: call.deliver(pack(reply, []), 0)
+    call = Asked(int(Codec.SELDON_JSON), 0, b"{}", arrived_s=1.0, deadline_s=2.0)
+    part = SeldonPart(worker, "f", lambda name, metrics: reported.append((name, list(metrics))))
+    ComponentModel("mean", part, "route").submit(call)
+    assert reported == [("mean", [{"key": "k"}]), ("other", [])]
+
+
 def test_a_list_is_taken_apart_for_aggregation() -> None:
     answer = SeldonMessage(strData="c").SerializeToString()
     body = SeldonMessageList(

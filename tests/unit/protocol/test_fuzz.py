@@ -18,6 +18,7 @@ from salver.protocol.inference_pb2 import ModelInferRequest
 from salver.protocol.materialise import assemble, group_key
 from salver.protocol.seldon_pb2 import DefaultData, SeldonMessage
 from salver.protocol.seldon_pb2 import Tensor as SeldonTensor
+from salver.protocol.tfs_pb2 import ExamplesRequest, PredictRequest, TensorProto
 from salver.protocol.wire import RAW_BODY_AUX, Codec, ModelIdentity
 
 SCALARS = (
@@ -197,6 +198,27 @@ VALID = {
     Codec.SELDON_JSON: b'{"data":{"names":["a"],"tensor":{"shape":[1,4],"values":[1,2,3,4]}}}',
     Codec.SELDON_GRPC: SeldonMessage(
         data=DefaultData(tensor=SeldonTensor(shape=[1, 4], values=[1, 2, 3, 4]))
+    ).SerializeToString(),
+    Codec.TFS_GRPC: PredictRequest(
+        model_spec={"name": "iris"},
+        inputs={
+            "input-0": TensorProto(
+                dtype="DT_DOUBLE",
+                tensor_shape={"dim": [{"size": 1}, {"size": 4}]},
+                double_val=[1, 2, 3, 4],
+            )
+        },
+    ).SerializeToString(),
+    Codec.TFS_EXAMPLES_JSON: b'{"examples":[{"x":[6.8,2.8,4.8,1.4]},{"x":[6.0,3.4,4.5,1.6]}]}',
+    Codec.TFS_EXAMPLES_GRPC: ExamplesRequest(
+        model_spec={"name": "iris"},
+        input={
+            "example_list": {
+                "examples": [
+                    {"features": {"feature": {"x": {"float_list": {"value": [1, 2, 3, 4]}}}}}
+                ]
+            }
+        },
     ).SerializeToString(),
 }
 

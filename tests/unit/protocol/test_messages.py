@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from salver.errors import InvalidInput, ModelFailed, PayloadTooLarge, RequestError, Unsupported
 from salver.protocol import inference_pb2 as pb
 from salver.protocol import wire_fields
+from salver.protocol.described import describe
 from salver.protocol.messages import (
     Message,
     as_model,
     as_request,
     as_response,
     assemble,
-    describe,
     find_tensor,
     fitted,
     gathered,
@@ -191,6 +191,11 @@ def test_tensors_are_renamed_only_if_no_name_is_known_and_there_are_as_many() ->
     assert fitted(message, ["x"], FIRST) is message
 
 
+def test_what_goes_to_a_model_of_unknown_inputs_stays_as_it_is() -> None:
+    failure = Message(V2, 0, b'{"error": "no luck"}', True, status=503)
+    assert fitted(failure, [], FIRST) is failure
+
+
 def test_gathered_json_is_as_it_came() -> None:
     answers = [Message(V1, 0, b' {"predictions": [1.50]} ', False), v2(outputs=[])]
     body = gathered(["a b", "1"], answers, answers[0]).body
@@ -263,12 +268,6 @@ def test_packed_bodies_are_unpacked_within_the_limit() -> None:
     cut = msgspec.structs.replace(message, body=bytes(message.body)[:-9])
     with pytest.raises(InvalidInput, match="ends too early"):
         unpacked(cut, 1000)
-
-
-def test_messages_are_described_for_errors() -> None:
-    assert describe([v2(outputs=[tensor("a", 1, 2)])]) == "a INT32 [2]"
-    assert describe([v1(predictions=[1, 2, 3])]) == "predictions [3 rows]"
-    assert describe([Message(V1, 0, b"nonsense", False)]) == "8 bytes"
 
 
 def test_a_raw_tensor_that_runs_past_the_body_is_refused() -> None:

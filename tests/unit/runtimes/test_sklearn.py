@@ -329,7 +329,7 @@ def test_sklearn_wrappers_of_xgboost_and_lightgbm_are_served(tmp_path: Path) -> 
 def test_many_jobs_are_cut_to_the_threads_granted(tmp_path: Path) -> None:
     forest = RandomForestClassifier(3, n_jobs=-1).fit(ROWS, CLASSES)
     joblib.dump(forest, tmp_path / "forest.joblib")
-    model = load(tmp_path / "forest.joblib", "sklearn", threads=1)
+    model = load(tmp_path / "forest.joblib", "sklearn", threads=1, parameters={"compile": "off"})
     assert model._computations["predict"].__self__.n_jobs == 1
 
 

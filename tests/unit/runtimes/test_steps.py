@@ -12,6 +12,7 @@ from tests.unit.runtimes.step_inputs import Given, arrays, call, unit
 from salver.errors import LoadFailed, ModelFailed, Unsupported
 from salver.inference.tensor import InferRequest
 from salver.runtimes.ports import ModelSource
+from salver.runtimes.step_ports import StepContext
 from salver.runtimes.steps import StepsRuntime
 
 
@@ -53,6 +54,14 @@ def test_files_may_be_absolute_and_then_need_no_artifact(files: Path) -> None:
     model = unit(Path(), f={"python": f"{files / 'a.py'}:one"}, mean={"builtin": "average"})
     assert arrays(call(model, Given(x=[1]))) == {"f": [2]}
     assert arrays(call(model, Given("a", x=[1.0]), function="mean")) == {"x": [1.0]}
+
+
+def test_a_function_is_well_and_says_nothing_more_of_itself(files: Path) -> None:
+    model = unit(files, f={"python": "a.py:one"}, mean={"builtin": "average"})
+    for name in ("f", "mean"):
+        answer = model.invoke("s", name, "health_status", (), StepContext())
+        assert answer.content == "healthy"
+        assert model.invoke("s", name, "metadata", (), StepContext()).content == {}
 
 
 def test_its_metadata_says_that_it_takes_steps(files: Path) -> None:

@@ -144,13 +144,12 @@ SEEDS: dict[str, list[Json]] = {
     "Graph": _documents(GRAPH),
 }
 
+SCALARS: list[Any] = [None, True, False, 0, -1, 1, 101, 2**63, 1e308, -0.5, "", " ", "1", "null"]
+TEXTS = ["a", "root", "request", "two\nlines", "größe", "a.outputs.", "x as y", "\x00", "\ud800"]
+SYNTAX = ["{", "((", "#(", "@", "...", "a" * 300, "http://h:99999/x", "gs:/b", "{ .a == 1 }"]
+CONTAINERS: list[Any] = [[], {}, [[]], {"a": 1}, ["a", "a"], [None], [{}], {"": ""}]
 VALUES = st.one_of(
-    st.sampled_from(
-        [None, True, False, 0, -1, 1, 101, 2**63, 1e308, -0.5, "", " ", "a", "root", "request"]
-        + ["1", "null", "two\nlines", "größe", "a.outputs.", "x as y", "{", "((", "#(", "@", "..."]
-        + ["a" * 300, "http://h:99999/x", "gs:/b", "{ .a == 1 }", "\x00", "\ud800", [], {}, [[]]]
-        + [{"a": 1}, ["a", "a"], [None], [{}], {"": ""}]
-    ),
+    st.sampled_from([*SCALARS, *TEXTS, *SYNTAX, *CONTAINERS]),
     st.integers(),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=10),

@@ -88,6 +88,20 @@ def test_what_is_not_there_is_answered_with_what_is(path: str, message: str) -> 
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("ig.spec.nodes.steps.condition", "FIELD: condition <string>"),
+        ("sdep.spec.predictors.graph.children.children", "FIELD: children <[]PredictiveUnit>"),
+        ("pipeline.spec.steps.inputsJoinType", "One of: inner, outer, any."),
+        ("experiment.spec.mirror.percent", "From 0 to 100."),
+        ("graph.spec.steps.when", "  branch <Object> -required-"),
+    ],
+)
+def test_every_dialect_of_graphs_is_explained(path: str, line: str) -> None:
+    assert line in explain(path)
+
+
 def test_no_kind_at_all_lists_the_kinds() -> None:
     with pytest.raises(ResourceNotFound, match=r"known: .*inferenceservice, .*trainedmodel"):
         explain("")

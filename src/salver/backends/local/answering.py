@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -81,6 +82,8 @@ class Answerer:
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
         self._has_functions = Operation.STEP.method in model.metadata.operations
+        self.is_cancelled: Callable[[int], bool] = _never
+        """Whether nobody waits any more for an item of the batch, by its number."""
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
@@ -136,7 +139,7 @@ class Answerer:
         """Answers an item that asks for a step around a model."""
         started_ns = time.perf_counter_ns()
         try:
-            answers.items[index] = self._step(tag, aux, body)
+            answers.items[index] = self._step(index, tag, aux, body)
         except ModelFailed as error:
             answers.items[index] = _refusal(ModelFailed(f"{self._label} failed: {error}"))
         except RequestError as error:
@@ -151,7 +154,7 @@ class Answerer:
         answers.compute_ns += time.perf_counter_ns() - started_ns
         answers.runs += 1
 
-    def _step(self, tag: int, aux: int, body: Data) -> Item:
+    def _step(self, index: int, tag: int, aux: int, body: Data) -> Item:
         model = self._model
         if not model.metadata.operations:
             if operation_of(tag) is Operation.FEEDBACK:
@@ -166,14 +169,20 @@ class Answerer:
             body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
         operation = operation_of(tag)
         if operation is Operation.STEP and self._has_functions:
-            return self._functions(cast(LoadedFunctions, model), headers, body, tag)
+            leave = partial(self.is_cancelled, index)
+            return self._functions(cast(LoadedFunctions, model), headers, body, tag, leave)
         if operation is Operation.STEP or self._has_functions:
             raise Unsupported(f"{self._label} cannot be asked to {operation.method}")
         steps = StepCall(self._identity.name, operation, Codec(tag & 0xFF), headers)
         return _reply(perform(cast(LoadedSteps, model), steps, aux, body), tag)
 
     def _functions(
-        self, model: LoadedFunctions, headers: dict[str, str], body: Data, tag: int
+        self,
+        model: LoadedFunctions,
+        headers: dict[str, str],
+        body: Data,
+        tag: int,
+        is_cancelled: Callable[[], bool],
     ) -> Item:
         """Answers a bundle. What goes wrong in a function names its step, not this worker."""
         call, bodies = unpack_call(body)
@@ -185,7 +194,7 @@ class Answerer:
         if headers:
             call.headers = headers | call.headers
         try:
-            reply, found = run_steps(model, call, bodies)
+            reply, found = run_steps(model, call, bodies, is_cancelled)
         except RequestError as error:
             cause = error.__cause__
             if cause is not None and not isinstance(cause, SalverError):
@@ -267,6 +276,10 @@ class Answerer:
                     f"it answered {rows} rows with output '{tensor.name}' of shape "
                     f"{list(shape)}: a batchable model gives one row for each it gets"
                 )
+
+
+def _never(item: int) -> bool:
+    return False
 
 
 def _reply(response: EncodedResponse, tag: int) -> Item:

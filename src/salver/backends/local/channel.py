@@ -35,11 +35,47 @@ class WorkerChannel:
         self._buffer = bytearray(_BUFFER_BYTES)
         self._polling = PollPolicy()
         self._last_length = 0
+        self._batch_id = 0
+        self._filled = 0
+        self._cancelled: set[int] = set()
 
     def receive(self) -> Frame | None:
         """The next frame; its payload is valid until the next call. None: gateway gone."""
+        filled = self._poll(memoryview(self._buffer))
+        frame = self._read_on(filled)
+        while frame is not None and frame.kind == FrameKind.CANCEL:
+            # It came too late: the batch was answered already. The next frame may be behind it.
+            filled = self._filled - frame.offset
+            self._buffer[:filled] = self._buffer[frame.offset : self._filled]
+            frame = self._read_on(filled or self._poll(memoryview(self._buffer)))
+        if frame is not None:
+            self._batch_id = frame.batch_id
+            self._cancelled.clear()
+        return frame
+
+    def is_cancelled(self, item: int) -> bool:
+        """Whether nobody waits any more for that item of the present batch.
+
+        While the worker is at a batch, the gateway sends nothing else.
+        """
+        while self._has_news():
+            head = self._socket.recv(HEADER.size, socket.MSG_WAITALL)
+            rest = self._socket.recv(frame_size(head) - HEADER.size, socket.MSG_WAITALL)
+            frame = parse_request(head + rest)
+            if frame.batch_id == self._batch_id:
+                self._cancelled.update(frame.table[0::3])
+        return item in self._cancelled
+
+    def _has_news(self) -> bool:
+        try:
+            head = self._socket.recv(HEADER.size, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except OSError:
+            return False
+        return len(head) == HEADER.size
+
+    def _read_on(self, filled: int) -> Frame | None:
+        """The frame of which the buffer holds the beginning."""
         view = memoryview(self._buffer)
-        filled = self._poll(view)
         needed = frame_size(view) if filled >= HEADER.size else HEADER.size
         if needed > len(view):
             view = self._grown(filled, needed)
@@ -55,6 +91,7 @@ class WorkerChannel:
                 needed = frame_size(view)
                 if needed > len(view):
                     view = self._grown(filled, needed)
+        self._filled = filled
         return parse_request(view[:needed]) if filled else None
 
     def _grown(self, filled: int, needed: int) -> memoryview:

@@ -7,7 +7,7 @@ written once. Each bundle by itself: a function may do anything, so two cannot b
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,15 +22,22 @@ from salver.backends.local.step_inputs import (
     message_of,
     next_input,
 )
-from salver.errors import InvalidInput, ModelFailed, RequestError
+from salver.errors import InvalidInput, ModelFailed, RequestError, Unavailable
 from salver.protocol.bundle import ABSENT_CODEC, Body, MessageHead, StepCall, StepReply
 from salver.protocol.step_messages import json_text
 from salver.protocol.wire import EncodedResponse
 from salver.runtimes.step_ports import LoadedFunctions, StepAnswer, StepContext, StepInput
 
 
+_LOOK_S = 0.001
+"""A chain that has taken so long looks whether anybody still waits, before it goes on."""
+
+
 def run_steps(
-    model: LoadedFunctions, call: StepCall, bodies: Sequence[Body]
+    model: LoadedFunctions,
+    call: StepCall,
+    bodies: Sequence[Body],
+    is_cancelled: Callable[[], bool],
 ) -> tuple[StepReply, list[bytes]]:
     """Calls the functions of the chain; `bodies` have their content coding undone.
 
@@ -50,9 +57,13 @@ def run_steps(
     if len(messages) < len(call.messages):
         context.places = tuple(head.name for head in call.messages)
     inputs: Sequence[StepInput] = messages
-    started_s = time.perf_counter()
+    started_s = looked_s = time.perf_counter()
     for each in call.calls:
         if chain.answer is not None:
+            if started_s - looked_s > _LOOK_S:
+                if is_cancelled():
+                    raise Unavailable(f"step '{each.step}': nobody waits for it any more")
+                looked_s = time.perf_counter()
             inputs = (chain.next_input(),)
             context.places = ()
         chain.step = each.step

@@ -7,7 +7,7 @@ nothing but a unit (Seldon v2's Model) is that unit's own queue.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from salver.engine.directory import ServiceEntry
 from salver.engine.executor import GraphModel
@@ -42,6 +42,8 @@ class Routed(Protocol):
 
 
 Observers = Callable[[GraphDesire, Variant], Sequence[FlowObserver]]
+Reports = Callable[[GraphDesire, Variant], Callable[[str, Sequence[Any]], object]]
+"""Who takes the metrics that a flow's components report."""
 Choosers = Callable[[GraphDesire, Variant], Mapping[str, Chooser]]
 """The routers that learn of a flow, by step."""
 Forwards = Callable[[ServedModel, GraphDesire], "Forwarder | None"]
@@ -61,6 +63,7 @@ class GraphTools(NamedTuple):
     shadowed: Shadowed
     routed: Routed
     observers: Observers
+    reports: Reports
     choosers: Choosers
     forwards: Forwards
     connect: Callable[[GraphDesire], None]
@@ -108,7 +111,7 @@ class GraphWiring:
             ),
             forward=tools.forwards(model, desire),
             is_graph=True,
-            nodes=_nodes(desire, units),
+            nodes=_nodes(desire, units, tools.reports),
             addresses=desire.addresses,
         )
         tools.connect(desire)
@@ -128,6 +131,7 @@ class GraphWiring:
             choosers=tools.choosers(desire, variant),
             poster=tools.poster(desire),
             observer=observing(tools.observers(desire, variant)),
+            reported=tools.reports(desire, variant),
         )
         return GraphModel(
             desire.name,
@@ -158,14 +162,17 @@ class GraphWiring:
         )
 
 
-def _nodes(desire: GraphDesire, units: Mapping[str, ServedModel]) -> dict[str, SeldonPart]:
+def _nodes(
+    desire: GraphDesire, units: Mapping[str, ServedModel], reports: Reports
+) -> dict[str, SeldonPart]:
     """The parts that callers may ask by themselves, by their names; of several variants' parts of
     one name, the first one's."""
     found: dict[str, SeldonPart] = {}
     for variant in desire.variants:
+        reported = reports(desire, variant)
         for name, unit, function in _parts(variant.flow):
             if unit in units:
-                found.setdefault(name, SeldonPart(units[unit], function))
+                found.setdefault(name, SeldonPart(units[unit], function, reported))
     return found
 
 

@@ -538,6 +538,8 @@ class LocalModel:
         for call in replica.batch:
             if call.deadline_s <= now_s and not call.is_abandoned:
                 self.queue.time_out(call, now_s)
+        if replica.batch:
+            replica.cancel_abandoned()
         request_timeout_s = self.options.timeout_s or self.options.request_timeout_s
         if replica.batch and lasted_s > request_timeout_s:
             self._crew.kill(replica, f"did not answer within {request_timeout_s:g} s")

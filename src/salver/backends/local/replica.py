@@ -26,9 +26,11 @@ from salver.protocol.frame import (
     Frame,
     FrameKind,
     FrameSplitter,
+    cancel_frame,
     parse_reply,
     request_head,
 )
+from salver.protocol.operations import Operation, operation_of
 
 logger = logging.getLogger("salver.supervisor")
 
@@ -78,6 +80,8 @@ class LocalReplica(asyncio.Protocol):
         self._environment = environment
         self._batch: list[Call] = []
         self._batch_id = 0
+        self._cancelled: set[int] = set()
+        """Items of the present batch that the worker has been told to leave."""
         self._splitter = FrameSplitter()
         self._cause = "worker has ended"
         self._write: Callable[[bytes], None]
@@ -123,6 +127,8 @@ class LocalReplica(asyncio.Protocol):
         self._batch = batch
         self._batch_id = (self._batch_id + 1) & 0xFFFFFFFF
         self.since_s = self._clock()
+        if self._cancelled:
+            self._cancelled = set()
         table: list[int] = []
         parts: list[bytes | bytearray] = [b""]
         size = 0
@@ -141,6 +147,23 @@ class LocalReplica(asyncio.Protocol):
         else:
             parts[0] = head
             self._write(b"".join(parts))
+
+    def cancel_abandoned(self) -> None:
+        """Tells the worker for which items of its batch nobody waits; to be called now and then.
+
+        Only those of several steps are told of: between two of them the worker looks.
+        """
+        left = [
+            index
+            for index, call in enumerate(self._batch)
+            if call.is_abandoned
+            and index not in self._cancelled
+            and operation_of(call.codec) is Operation.STEP
+        ]
+        transport = self._transport
+        if left and transport is not None and not transport.is_closing():
+            self._cancelled.update(left)
+            self._write(cancel_frame(self._batch_id, left))
 
     @property
     def has_loaded(self) -> bool:

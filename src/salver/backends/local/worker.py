@@ -53,6 +53,7 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
         _report_failure(channel, order, error)
         return
     channel.send_text(FrameKind.LOADED, msgspec.json.encode(report))
+    answerer.is_cancelled = channel.is_cancelled
     while (frame := channel.receive()) is not None:
         answers = answerer.answer(channel.items(frame))
         channel.reply(frame.batch_id, answers)
@@ -93,6 +94,7 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         outputs=order.outputs,
     )
     model = runtime_named(order.runtime).load(source)
+    compile_report = getattr(model, "compile_report", None)
     model = overridden(model, source, order.platform)
     loaded_s = time.perf_counter()
     _warm_up(model, order.name)
@@ -101,7 +103,8 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         model, identity, max_rows=order.max_rows, max_body_bytes=order.max_body_bytes
     )
     warm_s = time.perf_counter()
-    return answerer, LoadReport(model.metadata, loaded_s - started_s, warm_s - loaded_s)
+    report = LoadReport(model.metadata, loaded_s - started_s, warm_s - loaded_s, compile_report)
+    return answerer, report
 
 
 def _warm_up(model: LoadedModel, name: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from salver.inference.compilation import CompileReport
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 
 
@@ -44,6 +45,8 @@ class LoadReport(msgspec.Struct, frozen=True):
     metadata: ModelMetadata
     load_s: float
     warmup_s: float
+    compiled: CompileReport | None = None
+    """What came of compiling it, for models that can be."""
 
 
 MAX_MESSAGE_BYTES = 4096

@@ -54,6 +54,7 @@ logger = logging.getLogger("salver.remote")
 _POLL_READY_S = 10.0
 _POLL_STARTING_S = 0.1
 _SWEEP_S = 0.1
+_NOT_SPOKEN = frozenset(Codec) - {Codec.V1_JSON, Codec.V2_JSON}
 _UNKNOWN = ModelMetadata(platform="remote", inputs=(), outputs=(), batchable=False)
 
 
@@ -203,12 +204,12 @@ class RemoteModel:
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
         self.metrics.requests.value += 1
-        if call.codec & 0xFF == Codec.V2_GRPC:
+        if call.codec & 0xFF in _NOT_SPOKEN:
             self._refuse(
                 call,
                 ErrorKind.UNSUPPORTED,
-                f"model '{self.name}' is served by a process that speaks HTTP only: ask it over "
-                "REST (V1 or V2)",
+                f"model '{self.name}' is served by a process that speaks V1 and V2 over HTTP only: "
+                "ask it, or the graph that it is a step of, over REST (V1 or V2)",
             )
         else:
             self._enqueue(call)

@@ -1,8 +1,9 @@
 """A component of Seldon's in a process, container or URL: asked by its methods, over HTTP.
 
 Seldon's wrapper answers `POST /predict`, `/transform-input`, `/transform-output`, `/route`,
-`/aggregate` and `/send-feedback`. Steps of a graph come as bundles, as to a steps worker; each
-invocation is one request. Queue, endpoints and readiness are `RemoteModel`'s.
+`/aggregate` and `/send-feedback`; `GET /health/status` and `/metadata`. Steps of a graph come as
+bundles, as to a steps worker; each invocation is one request. Queue, endpoints and readiness are
+`RemoteModel`'s.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ PATHS = {
     "aggregate": "/aggregate",
     "send_feedback": "/send-feedback",
 }
+OF_ITSELF = {"health_status": "/health/status", "metadata": "/metadata"}
 _EMPTY = b"{}"
+_HAS_NO_ROUTE = (404, 405, 501)
 
 
 class SeldonComponent(RemoteModel):
@@ -69,6 +72,8 @@ class SeldonComponent(RemoteModel):
         self, call: Call, endpoint: Endpoint, head: StepCall, bodies: Sequence[memoryview]
     ) -> bytes:
         """The reply to a bundle."""
+        if head.calls and head.calls[0].method in OF_ITSELF:
+            return await self._of_itself(endpoint, head)
         codec = head.codec or (head.messages[0].codec if head.messages else Codec.SELDON_JSON)
         messages: list[bytes] = []
         reply = StepReply()
@@ -92,6 +97,21 @@ class SeldonComponent(RemoteModel):
             return pack(reply, [])
         body = from_seldon_json(codec, _only(messages), head.wants, self.name)
         reply.messages.append(_described(codec, body, head.wants))
+        return pack(reply, [body])
+
+    async def _of_itself(self, endpoint: Endpoint, head: StepCall) -> bytes:
+        """What it says of its health, or what it is, as a message; nothing if it has no route."""
+        method = head.calls[0].method
+        answer = await endpoint.client.ask(Request("GET", OF_ITSELF[method]))
+        if answer.status in _HAS_NO_ROUTE:
+            body = _EMPTY
+        elif not 200 <= answer.status < 300:
+            raise _Refused(answer)
+        elif method == "metadata":
+            body = b'{"jsonData":%b}' % (answer.body or _EMPTY)
+        else:
+            body = without_meta(answer.body or _EMPTY)[0]
+        reply = StepReply([_described(Codec.SELDON_JSON, body, "response")])
         return pack(reply, [body])
 
     async def _post(self, call: Call, endpoint: Endpoint, method: str, body: bytes) -> bytes:

@@ -15,7 +15,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -82,16 +82,28 @@ class RouterFolders:
         """Whether this owner has claimed it already."""
         return self._owners.get((namespace, graph)) == owner
 
-    def note(self, owner: Owner) -> None:
-        """The owner's annotation may be another by now."""
+    def note(self, owner: Owner) -> bool:
+        """The owner's annotation may be another by now; whether it has claimed a graph."""
         for (namespace, graph), known in self._owners.items():
-            if known.uid == owner.uid and known != owner:
-                self._owners[namespace, graph] = owner
-                try:
-                    _write_owner(self._of_graph(namespace, graph), owner)
-                except OSError as error:
-                    logger.error("graph %s/%s: %s cannot be kept: %s", namespace, graph, KEEP, error)
-                return
+            if known.uid == owner.uid:
+                if known != owner:
+                    self._owners[namespace, graph] = owner
+                    self._keep_owner(self._of_graph(namespace, graph), owner)
+                return True
+        return False
+
+    def leave(self, owner: Owner, graphs: Iterable[str]) -> None:
+        """The owner is gone, and had claimed none of these graphs at the end: what it learned in
+        them before is deleted, or kept if that is its last word."""
+        for graph in graphs:
+            folder = self._of_graph(owner.namespace, graph)
+            former = _owner_of(folder)
+            if former is None or former.uid != owner.uid:
+                continue
+            if owner.keeps:
+                self._keep_owner(folder, owner)
+            else:
+                self.delete(owner.namespace, graph)
 
     def release(self, namespace: str, graph: str) -> Owner | None:
         """Nobody uses the graph's folder now; gives whose it was."""
@@ -115,6 +127,12 @@ class RouterFolders:
         for folder in self.root.glob(f"*/{_GONE}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _keep_owner(self, folder: Path, owner: Owner) -> None:
+        try:
+            _write_owner(folder, owner)
+        except OSError as error:
+            logger.error("whose %s is cannot be written down: %s", folder, error)
+
     def _of_graph(self, namespace: str, graph: str) -> Path:
         return self.root / _file_name(namespace) / _file_name(graph)
 
@@ -132,7 +150,7 @@ def _file_name(part: str) -> str:
 
 
 def _owner_of(folder: Path) -> Owner | None:
-    """None if nobody's, or of a version that wrote it otherwise."""
+    """None if nobody's, or of a version that wrote it otherwise. Raises `OSError`."""
     try:
         return msgspec.json.decode((folder / _OWNER).read_bytes(), type=Owner)
     except (FileNotFoundError, msgspec.MsgspecError):

@@ -36,7 +36,7 @@ from salver.errors import Unavailable
 
 logger = logging.getLogger("salver.state")
 
-_CLAIM_TIMEOUT_S = 30.0
+_CLAIM_TIMEOUT_S = 5.0
 _MOST_BUFFERED = 1 << 20
 _REPLAYED_BYTES = 16 << 20
 """Of what a snapshot has seen, so much is read at the start, for the choices in it."""
@@ -87,6 +87,10 @@ class RouterLogs:
         owner = self.folders.release(namespace, graph)
         if owner is not None and not owner.keeps and not is_there(owner):
             self.thread.submit(self.folders.delete, namespace, graph)
+
+    def leave(self, owner: Owner, graphs: Sequence[str]) -> None:
+        """The owner is gone, and had claimed none of these names since the start, or no more."""
+        self.thread.submit(self.folders.leave, owner, graphs)
 
     def close(self) -> None:
         """After all logs are closed: waits for what the thread still has to do."""
@@ -289,8 +293,13 @@ class FileRouterLog:
         with self._lock:
             is_first = not self._waiting
             self._waiting.append((_running_loop(), done))
-        if is_first:
+        if not is_first:
+            return
+        try:
             self._logs.thread.submit(self._sync)
+        except RuntimeError:
+            # The server ends, and the thread has ended: who still waits has it done here.
+            self._sync()
 
     def _sync(self) -> None:
         """In the thread. Those who come while it runs have a sync of their own."""

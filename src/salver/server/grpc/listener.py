@@ -11,6 +11,7 @@ from salver.engine.ports import ModelCatalog
 from salver.server.grpc.ports import FrontSettings, GrpcFront
 from salver.server.grpc.seldon import SeldonMethods
 from salver.server.grpc.service import InferenceService, OnRefused, ignore_refusal
+from salver.server.grpc.tfs import TfsMethods
 from salver.server.observe import RequestObserver
 from salver.settings import ServeSettings
 
@@ -63,7 +64,8 @@ async def serve_grpc(
     )
     if isinstance(catalog, ModelDirectory):
         seldon = SeldonMethods(service, catalog, timeout_s=settings.request_timeout)
-        service.more_methods = seldon.methods()
+        tfs = TfsMethods(service, catalog, timeout_s=settings.request_timeout)
+        service.more_methods = {**service.more_methods, **seldon.methods(), **tfs.methods()}
     await front.start(service.methods())
     return GrpcListener(front, service)
 

@@ -10,6 +10,11 @@ from salver.server.observe import REQUEST_ID, Answered, Observation, RequestObse
 from salver.telemetry.trace import TRACEPARENT
 
 OK = 0
+_PROTOCOLS = {
+    int(Codec.SELDON_GRPC): "seldon-grpc",
+    int(Codec.TFS_GRPC): "tfs-grpc",
+    int(Codec.TFS_EXAMPLES_GRPC): "tfs-grpc",
+}
 _FAULTS = (Code.DEADLINE_EXCEEDED, Code.UNIMPLEMENTED, Code.INTERNAL, Code.UNAVAILABLE)
 
 
@@ -29,10 +34,9 @@ def told_metadata(observation: Observation) -> Metadata:
 
 def answered_grpc(observation: Observation, call: Call, code: int, error: str) -> Answered:
     """The call once its answer is out; `code` is `OK` or a `Code`."""
-    is_seldon = call.codec & 0xFF == Codec.SELDON_GRPC
     service, _, method = observation.target.strip("/").partition("/")
     return Answered(
-        protocol="seldon-grpc" if is_seldon else "v2-grpc",
+        protocol=_PROTOCOLS.get(call.codec & 0xFF, "v2-grpc"),
         target=observation.target,
         status=code,
         model=observation.model,

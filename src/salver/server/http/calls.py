@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from salver.engine.call import Call
-from salver.errors import ErrorKind, InvalidInput
+from salver.errors import ErrorKind, InvalidInput, Unsupported
+from salver.protocol.mlflow_messages import SCORING_CODECS, error_body, is_unreadable
 from salver.protocol.seldon_forms import json_of
 from salver.protocol.seldon_meta import PUID_HEADER, failure_message
 from salver.server.http.head import RequestHead
@@ -98,6 +99,38 @@ class HttpCall(Call):
         if self.head.request_id:
             return [(b"x-request-id", self.head.request_id), *added]
         return added
+
+
+def call_type(head: RequestHead) -> type[HttpCall]:
+    """The kind of call for a request that names no model."""
+    if head.component:
+        return SeldonCall
+    return ScoringCall if head.codec in SCORING_CODECS else HttpCall
+
+
+class ScoringCall(HttpCall):
+    """A request in MLflow's scoring protocol, whose errors have MLflow's form."""
+
+    __slots__ = ()
+
+    def prepare(self) -> None:
+        if self.head.unreadable:
+            raise Unsupported(self.head.unreadable)
+
+    def fail(self, kind: ErrorKind, message: str) -> None:
+        is_unread = self.head.unreadable or is_unreadable(kind, self.head.codec)
+        self.refuse(415 if is_unread else HTTP_STATUS[kind], message)
+
+    def refuse(self, status: int, message: str) -> None:
+        if self.is_abandoned:
+            return
+        if status == 415:
+            # MLflow's server says this in plain text.
+            self.add_header(b"content-type", b"text/plain; charset=utf-8")
+            body = message.encode()
+        else:
+            body = error_body(status, message)
+        self.connection.answer_error(self, status, message, body)
 
 
 class SeldonCall(HttpCall):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from salver.errors import RequestError
 from salver.protocol.frame import ContentCoding
+from salver.protocol.mlflow_messages import SCORING_CODECS
 from salver.server.http.asgi import run_application
-from salver.server.http.calls import HttpCall, SeldonCall
+from salver.server.http.calls import HttpCall, call_type
 from salver.server.http.head import HttpError, RequestHead
 from salver.server.http.observe import answered_http
 from salver.server.http.reader import RequestReader
@@ -184,10 +185,15 @@ class HttpConnection(asyncio.Protocol):
         model.submit(call)
 
     def _serve_unnamed(self, head: RequestHead) -> None:
-        """Serves an inference request whose path names no model: Seldon's, mostly."""
+        """Serves an inference request whose path names no model: Seldon's and MLflow's, mostly."""
         listener = self._listener
+        if head.codec in SCORING_CODECS and head.scope and listener.is_forwarded(head):
+            # A program may have a scoring server of its own.
+            self._ends_at_eof = False
+            self._task = listener.spawn(run_application(self, head, bytes(self._reader.body)))
+            return
         now_s = listener.now()
-        kind = SeldonCall if head.component else HttpCall
+        kind = call_type(head)
         call = kind(self, head, self._reader.body, now_s, now_s + listener.request_timeout_s)
         self._reader.body = b""
         self._call = call

@@ -14,8 +14,9 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from salver.protocol.frame import ContentCoding
+from salver.protocol.mlflow_messages import scoring_codec
 from salver.protocol.operations import Operation, marked
-from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
+from salver.protocol.wire_codes import RAW_BODY_AUX, REGRESS_AUX, Codec
 
 SELDON_SCOPE = "seldon:"
 """What begins a scope that is a path as Seldon has it: `NAMESPACE/NAME`, or a name alone."""
@@ -35,6 +36,17 @@ _COMPONENT_ROUTE = re.compile(
     rb"(?:/seldon/([^/?#]+/[^/?#]+)(?:/([^/?#]+))?)?"
     rb"/(predict|transform-input|transform-output|route|aggregate|send-feedback)"
 )
+_TFS_ROUTE = re.compile(
+    rb"(?:/serving/([^/?#]+/[^/?#]+))?"
+    rb"(?i:/v1/models/([^/:?#]+)(?:/versions/([^/?#:]+)|/labels/([^/?#:]+))?/?"
+    rb":(predict|classify|regress))"
+)
+_SCORING_ROUTE = re.compile(
+    rb"(?:/serving/([^/?#]+/[^/?#]+)|/seldon/([^/?#]+(?:/[^/?#]+)?)|/models/([^/?#]+))?/invocations"
+)
+_TFS_AUX = {b"classify": 0, b"regress": REGRESS_AUX}
+_THIS_SERVER = "host:"
+"""A scope that is the server's own, for what is asked of it by more than a name."""
 _METHODS = {
     b"predictions": "predict",
     b"feedback": "send_feedback",
@@ -65,9 +77,11 @@ class RequestHead:
     `model` is empty unless the request is an inference POST; then `codec` and `aux` say how
     the worker is to read the body. `is_plain` heads carry nothing that needs a second look.
     `scope` is the service that the path (`NAMESPACE/NAME`, or `seldon:NAMESPACE/NAME`) or the Host
-    header (`host:...`) asks for, empty where neither does. On a route that names no model, `codec`
-    is set without it; `component` is then what Seldon's component is asked to do, if one is, and
-    `node` the component within a graph.
+    header (`host:...`) asks for, empty where neither does. `label` is what the path calls the
+    version, where it gives none; the scope is then never empty. On a route that names no model,
+    `codec` is set without it, and `unreadable` says why its body cannot be read, if so;
+    `component` is then what Seldon's component is asked to do, if one is, and `node` the component
+    within a graph.
     """
 
     __slots__ = (
@@ -82,6 +96,7 @@ class RequestHead:
         "is_explain",
         "is_plain",
         "keeps_alive",
+        "label",
         "method",
         "model",
         "node",
@@ -92,6 +107,7 @@ class RequestHead:
         "tag",
         "target",
         "traceparent",
+        "unreadable",
         "unsupported_coding",
         "version",
     )
@@ -112,6 +128,8 @@ class RequestHead:
         self.traceparent = b""
         self.model = ""
         self.version = ""
+        self.label = ""
+        self.unreadable = ""
         self.codec = 0
         self.aux = 0
         self.tag = 0
@@ -208,7 +226,8 @@ def _read_route(head: RequestHead) -> None:
         return
     match = _INFER_ROUTE.fullmatch(head.path)
     if match is None:
-        if not _read_seldon_route(head):
+        others = (_read_tfs_route, _read_seldon_route, _read_scoring_route)
+        if not any(read(head) for read in others):
             _read_component_route(head)
         return
     scope, seldon, v2_model, v2_version, v1_model, v1_version, verb = match.groups()
@@ -230,6 +249,24 @@ def _read_route(head: RequestHead) -> None:
         raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
 
 
+def _read_tfs_route(head: RequestHead) -> bool:
+    """TensorFlow Serving's routes, where they are no routes of V1: other verbs, and labels."""
+    match = _TFS_ROUTE.fullmatch(head.path)
+    if match is None:
+        return False
+    scope, model, version, label, verb = match.groups()
+    verb = verb.lower()
+    head.codec = int(Codec.V1_JSON if verb == b"predict" else Codec.TFS_EXAMPLES_JSON)
+    head.aux = _TFS_AUX.get(verb, 0)
+    head.model, head.version = _decoded(model), _decoded(version or b"")
+    if scope is not None:
+        head.scope = _decoded(scope)
+    if label is not None:
+        head.label = _decoded(label)
+        head.scope = head.scope or _THIS_SERVER
+    return True
+
+
 def _read_seldon_route(head: RequestHead) -> bool:
     """Routes of a whole deployment: Seldon's own, and V1's and V2's without a model's name."""
     match = _SELDON_ROUTE.fullmatch(head.path)
@@ -243,6 +280,22 @@ def _read_seldon_route(head: RequestHead) -> bool:
         head.codec = int(Codec.V1_JSON if v1 is not None else Codec.V2_JSON)
     if scope is not None:
         head.scope = SELDON_SCOPE + _decoded(scope)
+    return True
+
+
+def _read_scoring_route(head: RequestHead) -> bool:
+    """MLflow's route: of a path's service or model, of a host's, or of the only one there is."""
+    match = _SCORING_ROUTE.fullmatch(head.path)
+    if match is None:
+        return False
+    content_type = next((value for name, value in head.headers if name == b"content-type"), b"")
+    codec, head.unreadable = scoring_codec(content_type)
+    head.codec = int(codec)
+    service, seldon, model = match.groups()
+    if service is not None:
+        head.scope = _decoded(service)
+    elif seldon is not None or model is not None:
+        head.scope = SELDON_SCOPE + _decoded(seldon or model)
     return True
 
 

@@ -104,7 +104,15 @@ class HttpListener:
         """The model of a request whose path, host or verb asks for more than a name."""
         if head.is_explain:
             return self._directory.find_explainer(head.scope, head.model)
+        if head.label:
+            return self._labelled(head)
         return self._directory.find_in(head.scope, head.model, head.version)
+
+    def _labelled(self, head: RequestHead) -> ServedModel:
+        view = self._directory.view(head.scope)
+        versions = view.versions(head.model)
+        version = self._directory.labels.version(head.model, head.label, versions)
+        return view.find(head.model, version)
 
     def find_unnamed(self, head: RequestHead) -> ServedModel:
         """What a request is for that names no model: see `SeldonPaths`."""

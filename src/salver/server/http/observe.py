@@ -11,6 +11,10 @@ _PROTOCOLS = {
     int(Codec.V1_JSON): "v1-http",
     int(Codec.V2_JSON): "v2-http",
     int(Codec.SELDON_JSON): "seldon-http",
+    int(Codec.TFS_EXAMPLES_JSON): "tfs-http",
+    int(Codec.MLFLOW_JSON): "mlflow-http",
+    int(Codec.MLFLOW_CSV): "mlflow-http",
+    int(Codec.MLFLOW_PARQUET): "mlflow-http",
 }
 
 

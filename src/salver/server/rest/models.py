@@ -25,6 +25,7 @@ from salver.server.rest.metadata import (
     model_names,
     why_not_ready,
 )
+from salver.server.tfs_facts import status_documents, statuses_of
 
 EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 """What of the V2 protocol's extensions this server has."""
@@ -32,7 +33,7 @@ EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 SEEN_CATALOG = "salver.catalog"
 """Where in a request's ASGI scope the catalog lies that its path or host narrows it to."""
 
-_V1_VERBS = (":predict", ":explain")
+_V1_VERBS = (":predict", ":explain", ":classify", ":regress")
 
 
 class ModelRoutes:
@@ -108,14 +109,22 @@ class ModelRoutes:
         return json_answer(model_metadata(name, versions, metadata))
 
     async def model_ready(self, request: Request) -> Response:
-        """200 if the model answers, else 503: clients of both protocols go by the status."""
+        """200 if the model answers, else 503: clients of both protocols go by the status.
+
+        V1's answer has what TensorFlow Serving's has, which has the same path, besides.
+        """
         if request.url.path.startswith("/v1/") and request.url.path.endswith(_V1_VERBS):
             # The router takes `M:predict` for a model's name when the method is GET.
             raise HTTPException(405, headers={"Allow": "POST"})
         model = self._find(request)
+        name = request.path_params["name"]
+        more: dict[str, object] = {}
+        if request.url.path.startswith("/v1/"):
+            found = statuses_of(self._seen_by(request), name)
+            more["model_version_status"] = status_documents(found)
         if model.is_ready:
-            return json_answer({"name": request.path_params["name"], "ready": True})
-        return not_ready(describe(model.status), name=request.path_params["name"], ready=False)
+            return json_answer({"name": name, "ready": True, **more})
+        return not_ready(describe(model.status), name=name, ready=False, **more)
 
     async def index(self, request: Request) -> Response:
         """`POST /v2/repository/index`: every version of every model and its state."""

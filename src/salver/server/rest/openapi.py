@@ -18,6 +18,8 @@ from salver.inference.metadata import ModelMetadata
 from salver.server.rest.metadata import READY
 from salver.server.rest.openapi_seldon import TAG as SELDON_TAG
 from salver.server.rest.openapi_seldon import seldon_paths
+from salver.server.rest.openapi_tfs import TAG as TFS_TAG
+from salver.server.rest.openapi_tfs import tfs_paths
 from salver.server.rest.sample import infer_path, infer_sample, predict_sample, sample_size
 from salver.server.rest.schemas import (
     Schema,
@@ -70,6 +72,7 @@ def openapi_document(
     paths.update(_any_model_paths(example))
     paths.update(_repository_paths())
     paths.update(seldon_paths(SELDON_VERSIONS))
+    paths.update(tfs_paths())
     paths.update(_server_paths())
     return {
         "openapi": "3.1.0",
@@ -89,6 +92,7 @@ _TAGS = (
     {"name": "models", "description": "what is served, and whether it is ready"},
     {"name": "repository", "description": "loading and unloading"},
     SELDON_TAG,
+    TFS_TAG,
     {"name": "server", "description": "health, metrics and pages"},
 )
 

@@ -7,6 +7,7 @@ each; errors have Seldon's form.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from salver.engine.directory import ModelDirectory
+from salver.engine.seldon_asking import health_of
 from salver.engine.seldon_paths import SELDON
 from salver.errors import ErrorKind, ModelNotFound, RequestError
 from salver.protocol.seldon_meta import failure_message
@@ -75,18 +77,26 @@ class SeldonRoutes:
         return PlainTextResponse("pong")
 
     async def status(self, request: Request) -> Response:
-        """200 if the deployment, or the part that the path names, can answer."""
-        model = self._directory.find_seldon(_scope(request), _part(request))
-        if model.is_ready:
-            return json_answer({"meta": {}})
-        return _failure(HTTP_STATUS[ErrorKind.MODEL_NOT_READY], describe(model.status))
+        """200 if the deployment, or the part that the path names, can answer; a component's own
+        `health_status`, if it has one, is asked."""
+        answer = await self._unwell(request)
+        return json_answer({"meta": {}}) if answer is None else answer
+
+    async def _unwell(self, request: Request) -> Response | None:
+        """What a part that is a component says of its health, or why the part cannot answer."""
+        node = _part(request)
+        part = self._directory.seldon_part(_scope(request), node)
+        if not part.model.is_ready:
+            return _failure(HTTP_STATUS[ErrorKind.MODEL_NOT_READY], describe(part.model.status))
+        if not part.function:
+            return None
+        body = await health_of(node, part, self._timeout_s, time.monotonic)
+        return Response(body, media_type="application/json")
 
     async def health(self, request: Request) -> Response:
         """The same, as a message with a word in it."""
-        answer = await self.status(request)
-        if answer.status_code != HTTP_STATUS[ErrorKind.OK]:
-            return answer
-        return json_answer({"strData": "healthy", "meta": {}})
+        answer = await self._unwell(request)
+        return json_answer({"strData": "healthy", "meta": {}}) if answer is None else answer
 
     async def metadata(self, request: Request) -> Response:
         """Of the graph and all of its parts."""

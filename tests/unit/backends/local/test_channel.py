@@ -11,7 +11,7 @@ import pytest
 from salver.backends.local.answering import Answers
 from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
 from salver.backends.local.channel import WorkerChannel
-from salver.protocol.frame import FrameKind, Item, parse_reply, request_head
+from salver.protocol.frame import FrameKind, Item, cancel_frame, parse_reply, request_head
 
 
 class Ends:
@@ -107,3 +107,36 @@ def test_answers_go_back_inline_or_through_shared_memory(ends: Ends, size: int) 
 def test_a_worn_out_worker_says_so_in_its_last_answer(ends: Ends) -> None:
     ends.channel.reply(1, Answers([Item(9, 0, b"no memory")], must_recycle=True))
     assert parse_reply(ends.gateway.recv(1 << 20)).kind == FrameKind.RECYCLE
+
+
+def test_items_of_the_present_batch_can_be_cancelled_while_it_is_answered(ends: Ends) -> None:
+    ends.gateway.sendall(frame_of([b"a", b"b", b"c"]))
+    assert received(ends) == [b"a", b"b", b"c"]
+    assert not ends.channel.is_cancelled(1)
+    ends.gateway.sendall(cancel_frame(3, [1]) + cancel_frame(3, [2]))
+    assert [ends.channel.is_cancelled(item) for item in range(3)] == [False, True, True]
+    ends.gateway.sendall(frame_of([b"d", b"e"]))
+    assert received(ends) == [b"d", b"e"]
+    assert not ends.channel.is_cancelled(1)
+
+
+def test_a_cancellation_that_comes_too_late_is_passed_over(ends: Ends) -> None:
+    ends.gateway.sendall(cancel_frame(2, [0]) + frame_of([b"a"]))
+    assert received(ends) == [b"a"]
+    ends.gateway.sendall(cancel_frame(2, [0, 1]))
+    assert not ends.channel.is_cancelled(0)
+    ends.gateway.sendall(cancel_frame(3, [0]) + cancel_frame(3, [0]))
+    ends.gateway.close()
+    assert ends.channel.receive() is None
+
+
+def test_a_large_frame_behind_a_late_cancellation_is_taken_whole(ends: Ends) -> None:
+    import threading
+
+    body = b"x" * 1_000_000
+    sender = threading.Thread(
+        target=ends.gateway.sendall, args=(cancel_frame(2, [0]) + frame_of([body]),)
+    )
+    sender.start()
+    assert received(ends) == [body]
+    sender.join()

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from salver.backends.local.answering import Answerer
+from salver.backends.local import function_chain
 from salver.backends.local.function_chain import run_steps
-from salver.errors import ErrorKind, InvalidInput, ModelFailed
+from salver.errors import ErrorKind, InvalidInput, ModelFailed, Unavailable
 from salver.protocol.bundle import (
     Invocation,
     MessageHead,
@@ -167,9 +168,8 @@ def run(
     model: StepsModel, calls: str | list[str], *sent: Sent, method: str = "call", **more: Any
 ) -> tuple[StepReply, list[bytes]]:
     """Calls functions that are named `function` or `function/method`."""
-    return run_steps(
-        model, asked(calls, *sent, method=method, **more), [each.body for each in sent]
-    )
+    call = asked(calls, *sent, method=method, **more)
+    return run_steps(model, call, [each.body for each in sent], lambda: False)
 
 
 def asked(calls: str | list[str], *sent: Sent, method: str = "call", **more: Any) -> StepCall:
@@ -252,6 +252,28 @@ def test_the_answer_can_be_wanted_in_another_format(model: StepsModel, codec: Co
         assert json.loads(body) == {"predictions": [[2.0, 4.0]]}
     else:
         assert json.loads(body)["data"]["ndarray"] == [[2.0, 4.0]]
+
+
+# Callers that leave.
+
+
+def test_a_chain_ends_between_two_functions_once_nobody_waits(
+    model: StepsModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function_chain, "_LOOK_S", 0.0)
+    call = asked(["double", "double", "double"], Sent(V1, Codec.V1_JSON))
+    looks = iter([False, True])
+    with pytest.raises(Unavailable, match="step 's2': nobody waits for it any more"):
+        run_steps(model, call, [json.dumps(V1).encode()], lambda: next(looks))
+
+
+def test_a_chain_that_is_quick_does_not_look(model: StepsModel) -> None:
+    call = asked(["double", "double"], Sent(V1, Codec.V1_JSON))
+
+    def look() -> bool:
+        raise AssertionError("it looked")
+
+    run_steps(model, call, [json.dumps(V1).encode()], look)
 
 
 # Chains.

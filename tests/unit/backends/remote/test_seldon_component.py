@@ -48,7 +48,7 @@ class Listener:
                 headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 if not path.startswith("/health"):
-                    self.asked.append((path, json.loads(body), headers))
+                    self.asked.append((path, json.loads(body or b"null"), headers))
                 status, answer = self.routes.get(path, (404, {}))
                 text = json.dumps(answer).encode()
                 writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(text)))
@@ -288,6 +288,27 @@ def test_an_answer_that_is_no_message_is_the_component_s_failure(answer: Any) ->
     assert call.error is not None
     assert call.error[0] is ErrorKind.MODEL_FAILED
     assert "no SeldonMessage" in call.error[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "routes", "told"),
+    [
+        ("health_status", {"/health/status": (200, {"strData": "well"})}, {"strData": "well"}),
+        ("health_status", {"/health/status": (404, {})}, {}),
+        ("metadata", {"/metadata": (200, {"name": "n"})}, {"jsonData": {"name": "n"}}),
+        ("metadata", {}, {}),
+    ],
+)
+def test_it_is_asked_for_its_health_and_what_it_is(method: str, routes: Routes, told: Any) -> None:
+    call = step(method, bodies=[])
+    answered(routes, call)
+    assert json.loads(reply_of(call)[1][0]) == told
+
+
+def test_its_refusal_to_say_what_it_is_is_told() -> None:
+    call = step("metadata", bodies=[])
+    answered({"/metadata": (503, {})}, call)
+    assert call.error is not None
 
 
 @pytest.mark.parametrize(("status", "is_ready"), [(200, True), (404, True), (503, False)])

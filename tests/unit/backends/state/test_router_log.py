@@ -67,8 +67,13 @@ def synced(log: FileRouterLog) -> str:
     """The outcome of one sync, without an event loop."""
     found: list[str] = []
     log.when_durable(found.append)
-    log._logs.thread.submit(int).result(10)
+    settle(log)
     return found[0]
+
+
+def settle(log: FileRouterLog) -> None:
+    """Waits for what the thread had to do."""
+    log._logs.thread.submit(int).result(10)
 
 
 def test_a_choice_is_written_when_the_loop_turns(tmp_path: Path) -> None:
@@ -165,7 +170,7 @@ def test_a_snapshot_says_what_it_has_seen(tmp_path: Path) -> None:
     log.append_now([chosen(1)])
     log.save(b'{"sum":1}')
     log.append_now([chosen(2)])
-    log.close()
+    settle(log)
     replay = Shelf(tmp_path).open().replay()
     assert replay.snapshot == b'{"sum":1}'
     seen = {each.record: each.is_folded for each in replay.records}
@@ -178,15 +183,15 @@ def test_a_snapshot_that_has_seen_less_does_not_replace_one_that_has_seen_more(
     one, two = Shelf(tmp_path, "one").begin(), Shelf(tmp_path, "two").begin()
     one.append_now([chosen(1)])
     one.save(b'"one"')
-    one.close()
+    settle(one)
     # It has not read the news: what is in the first snapshot would be lost behind it.
     two.append_now([chosen(2)])
     two.save(b'"two"')
-    two.close()
+    settle(two)
     assert Shelf(tmp_path).open().replay().snapshot == b'"one"'
     list(two.news())
     two.save(b'"both"')
-    two.close()
+    settle(two)
     assert Shelf(tmp_path).open().replay().snapshot == b'"both"'
 
 
@@ -197,7 +202,7 @@ def test_old_segments_go_once_a_snapshot_has_seen_them(tmp_path: Path) -> None:
         log.append_now([chosen(index)])
     before = len(list(tmp_path.rglob("*.log")))
     log.save(b"1")
-    log.close()
+    settle(log)
     sizes = [path.stat().st_size for path in tmp_path.rglob("*.log")]
     assert before > 10 and sum(sizes) <= 1000
     assert replayed(tmp_path)[-1] == chosen(99)
@@ -210,9 +215,55 @@ def test_a_segment_that_another_gateway_has_open_is_not_deleted(tmp_path: Path) 
     one = Shelf(tmp_path, "one", files).begin()
     list(one.news())
     one.save(b"1")
-    one.close()
+    settle(one)
     two.append_now([chosen(3)])
     assert chosen(3) in replayed(tmp_path)
+
+
+def test_an_orderly_stop_brings_everything_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path)
+    log = shelf.begin()
+    on_disk: list[bytes] = []
+
+    def synced_file(descriptor: int) -> None:
+        on_disk.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+
+    monkeypatch.setattr(router_segments.os, "fdatasync", synced_file)
+    told: list[str] = []
+    log.append_now([chosen(1)])
+    log.when_durable(told.append)
+    log.append(chosen(2))
+    log.save(b'"all"')
+    log.close()
+    shelf.logs.close()
+    assert told == [""]
+    replay = Shelf(tmp_path).open().replay()
+    assert records(list(replay.records)) == [chosen(1), chosen(2)]
+    assert replay.snapshot == b'"all"'
+    assert on_disk[-1] == next(tmp_path.rglob("*.log")).read_bytes()
+
+
+def test_a_log_that_is_closed_takes_nothing_and_says_so(tmp_path: Path) -> None:
+    log = Shelf(tmp_path).begin()
+    log.close()
+    log.append(chosen(1))
+    with pytest.raises(Unavailable, match="default/shop/choose is served no more"):
+        log.append_now([chosen(2)])
+    assert log.lost == 1
+    assert replayed(tmp_path) == []
+
+
+def test_who_asks_after_the_stop_still_gets_an_answer(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    log = shelf.begin()
+    log.append_now([chosen(1)])
+    log.close()
+    shelf.logs.close()
+    told: list[str] = []
+    log.when_durable(told.append)
+    assert told == [""]
 
 
 class FullDisk:
@@ -333,7 +384,7 @@ def test_a_snapshot_spares_reading_what_is_old(
     for index in range(100):
         log.append_now([chosen(index)])
     log.save(b"1")
-    log.close()
+    settle(log)
     monkeypatch.setattr(router_log, "_REPLAYED_BYTES", 900)
     found = replayed(tmp_path)
     assert 0 < len(found) < 20

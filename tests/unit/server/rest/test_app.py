@@ -28,7 +28,8 @@ def test_v1_lists_every_model_once() -> None:
 
 
 def test_v1_says_that_a_model_is_ready() -> None:
-    assert ask(catalog(), "GET", "/v1/models/iris").json() == {"name": "iris", "ready": True}
+    found = ask(catalog(), "GET", "/v1/models/iris").json()
+    assert (found["name"], found["ready"]) == ("iris", True)
 
 
 @pytest.mark.parametrize("path", ["/v1/models/bad", "/v2/models/bad/ready"])
@@ -36,11 +37,9 @@ def test_a_model_that_is_not_ready_is_503_with_its_reason(path: str) -> None:
     answer = ask(broken(), "GET", path)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
-    assert answer.json() == {
-        "name": "bad",
-        "ready": False,
-        "error": "model bad version 1 is UNAVAILABLE: /models/bad.onnx is truncated",
-    }
+    found = answer.json()
+    assert (found["name"], found["ready"]) == ("bad", False)
+    assert found["error"] == "model bad version 1 is UNAVAILABLE: /models/bad.onnx is truncated"
 
 
 @pytest.mark.parametrize(
