@@ -1,7 +1,8 @@
-"""Environments of heavy frameworks, each in its own folder under `.venvs/`, made when first needed.
+"""Environments of heavy frameworks, each in its own folder under `.venvs/`, made when needed.
 
-`tests/frameworks/NAME/` holds tests and a `requirements.txt`; the environment has Salver, as it lies
-here, those requirements and what tests need. Its packages come by pip.
+`tests/frameworks/NAME/` holds tests and a `requirements.txt`; the environment has Salver as it
+lies here, those requirements and what tests need. Its packages come by pip.
+
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ PAGES = [
     "see-a-graph.md",
     "seldon-deployments.md",
     "serve-manifests.md",
+    "tensorflow-serving-clients.md",
     "use-kubectl.md",
 ]
 """How-tos that are run from their first line to their last."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import pytest
+
 from tests.e2e.framework_environments import FRAMEWORKS, ROOT, framework_python, names
 
 pytestmark = [pytest.mark.e2e, pytest.mark.frameworks, pytest.mark.timeout(1500)]

@@ -19,6 +19,7 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "lightgbm": ("lightgbm",),
         "onnx": ("onnxruntime", "onnxruntime-gpu"),
         "torch": ("torch",),
+        "catboost": ("catboost",),
     }
 )
 """The distributions that bring a runtime's framework, the usual one first."""

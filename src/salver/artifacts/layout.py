@@ -2,7 +2,7 @@
 
 Owns the folder conventions: a model file; `file.py:Class`; a model's folder (one model file,
 or numbered version folders); a folder of models; what MLServer's settings files describe
-(`mlserver.py`). Refuses to open a model: formats are `recognise.py`'s.
+(`mlserver.py`); a model of a Triton repository (`triton.py`). Refuses to open a model: formats are `recognise.py`'s.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from salver.artifacts.mlserver import (
 from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.artifacts.recognise import recognise
 from salver.artifacts.recognised import Recognised
+from salver.artifacts.triton import RUNTIME as TRITON
+from salver.artifacts.triton import is_triton_model, triton_models
 from salver.errors import ArtifactError, UnrecognisedArtifact
 from salver.inference.requirements import Requirements
 
@@ -110,6 +112,8 @@ def discover(
     reader = partial(_recognised if reads else _unread, runtime)
     if path.name == FILE_NAME and path.is_file():
         found = [_settings_model(path, name, runtime)]
+    elif path.is_dir() and is_triton_model(path):
+        found = _triton_folder(path, name)
     elif not path.is_dir() or recognise_folder(path) is not None:
         found = [_model_file(path, name or _stem(path.resolve()), "1", attribute, reader)]
     else:
@@ -299,6 +303,8 @@ def _is_model_folder(path: Path) -> bool:
 
 def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
     """The model that a folder is, or the versions in it; none if it is no such folder."""
+    if is_triton_model(path):
+        return _triton_folder(path, name)
     if recognise_folder(path) is not None:
         return [_model_file(path, name, "1", "", reader)]
     entries = list(_entries(path))
@@ -315,6 +321,23 @@ def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
             "a model's folder has one: give each a folder, or serve the files"
         )
     return [_model_file(files[0], name, "1", "", reader)] if files else []
+
+
+def _triton_folder(path: Path, name: str) -> list[ModelTarget]:
+    """The versions that a model of a Triton repository serves; none of an ensemble."""
+    return [
+        ModelTarget(
+            each.name,
+            each.version,
+            each.path,
+            TRITON,
+            preload=each.preload,
+            overrides=each.overrides,
+            requirements=each.requirements,
+            notes=each.notes,
+        )
+        for each in triton_models(path, name)
+    ]
 
 
 def _only_model(version: Path) -> Path:

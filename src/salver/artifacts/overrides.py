@@ -22,6 +22,7 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
     max_batch_rows: int = 0
     max_batch_delay_s: float = 0.0
+    max_queued: int = 0
     workers: int = 0
 
 

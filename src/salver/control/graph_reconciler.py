@@ -9,9 +9,7 @@ changes nothing but the status, not even after a restart.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -28,6 +26,7 @@ from salver.control.graph_units import (
     revisions_of,
     service_of,
 )
+from salver.control.passes import PassLoop
 from salver.control.ports import Machine
 from salver.control.resources import JsonObject, ObjectRef, ResourceStore, WatchEvent
 from salver.errors import ResourceNotFound, SalverError
@@ -35,12 +34,7 @@ from salver.graphs.flow import GraphDesire
 from salver.graphs.selection import PlanError
 from salver.spec.kinds import MLOPS
 
-logger = logging.getLogger("salver.control")
-
 MODELS = (MLOPS, "models")
-_RESYNC_S = 5.0
-_RETRY_S = 1.0
-_LOOKS_AT_ONCE = 100
 
 Compile = Callable[[JsonObject], GraphDesire]
 """Makes the plan of a stored graph. Raises `PlanError` or a `SalverError`."""
@@ -91,8 +85,12 @@ class GraphReconciler:
         self._graphs: dict[ObjectRef, _Graph] = {}
         self._askers: dict[tuple[str, str], dict[ObjectRef, None]] = {}
         """The graphs that a service matters to: it is a unit of theirs, or is asked by them."""
-        self._dirty: dict[ObjectRef, None] = {}
-        self._wake = asyncio.Event()
+        self._passes = PassLoop[ObjectRef](
+            lambda ref: self.reconcile(ref),
+            lambda: self._graphs,
+            self._looks_different,
+            lambda ref: f"{ref.plural} {ref.namespace}/{ref.name}",
+        )
         self._unsubscribe = store.subscribe(self._on_change)
         refs = [_ref(type, obj) for type in GRAPHS for obj in store.list(*type)[0]]
         # Those that served before keep their names.
@@ -101,8 +99,7 @@ class GraphReconciler:
 
     def touch(self, ref: ObjectRef) -> None:
         """Something about the graph may have changed: a pass over it is due."""
-        self._dirty[ref] = None
-        self._wake.set()
+        self._passes.touch(ref)
 
     def touch_service(self, namespace: str, name: str) -> None:
         """The machine or the store says that a service has changed: whom does it matter to?"""
@@ -154,40 +151,17 @@ class GraphReconciler:
 
     async def run(self) -> None:
         """Goes on until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(_RESYNC_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                await self._touch_changed()
-            self._wake.clear()
-            while self._dirty:
-                ref = next(iter(self._dirty))
-                del self._dirty[ref]
-                self._pass_over(ref)
-                await asyncio.sleep(0)
+        await self._passes.run()
 
-    async def _touch_changed(self) -> None:
-        """Touches what looks different by now; thousands that do not cost next to nothing."""
-        for number, (ref, graph) in enumerate(list(self._graphs.items())):
-            if self._look(graph, ref.namespace) != graph.seen:
-                self.touch(ref)
-            if number % _LOOKS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+    def _looks_different(self, ref: ObjectRef) -> bool:
+        graph = self._graphs.get(ref)
+        return graph is not None and self._look(graph, ref.namespace) != graph.seen
 
     def _look(self, graph: _Graph, namespace: str) -> object:
         """All that a pass depends on besides the store."""
         revisions = sorted(graph.started)
         seen = [self._machine.observe(namespace, each) for each in revisions]
         return seen, self._sight.missing(graph.wanted), self._sight.missing(graph.exposed)
-
-    def _pass_over(self, ref: ObjectRef) -> None:
-        try:
-            self.reconcile(ref)
-        except Exception:
-            # One graph's trouble must not end the loop for the others.
-            logger.exception("%s %s/%s: the control loop failed on it", *_words(ref))
-            asyncio.get_running_loop().call_later(_RETRY_S, self.touch, ref)
 
     # One pass.
 
@@ -447,7 +421,3 @@ def _type(ref: ObjectRef) -> tuple[str, str]:
 
 def _ref(type: tuple[str, str], obj: JsonObject) -> ObjectRef:
     return ObjectRef(*type, obj["metadata"]["namespace"], obj["metadata"]["name"])
-
-
-def _words(ref: ObjectRef) -> tuple[str, str, str]:
-    return ref.plural, ref.namespace, ref.name

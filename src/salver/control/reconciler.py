@@ -9,9 +9,7 @@ point and done again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
@@ -19,6 +17,7 @@ import msgspec
 
 from salver.control import rollout
 from salver.control.inference_status import ComponentView, ServiceView, inference_status
+from salver.control.passes import PassLoop
 from salver.control.ports import Machine, Observation, Phase, RevisionOrder
 from salver.control.resources import JsonObject, ObjectRef, ResourceStore, WatchEvent
 from salver.control.revision_status import RevisionMirror, share_of
@@ -33,8 +32,6 @@ from salver.graphs.plan import (
 from salver.graphs.selection import PlanError
 from salver.spec.kinds import KSERVE, SALVER
 
-logger = logging.getLogger("salver.control")
-
 SERVICES = (KSERVE, "inferenceservices")
 REVISIONS = (SALVER, "revisions")
 RUNTIMES = ((KSERVE, "servingruntimes"), (KSERVE, "clusterservingruntimes"))
@@ -45,9 +42,6 @@ PINNED = "salver.dev/pinned"
 MAX_HISTORY = 10
 """Revisions of a component that are kept for an undo."""
 
-_RESYNC_S = 5.0
-_LOOKS_AT_ONCE = 100
-_RETRY_S = 1.0
 _SETTLED = (Phase.READY, Phase.FAILED)
 _STATES: Mapping[Phase, rollout.RevisionState] = {
     Phase.UNKNOWN: "pending",
@@ -87,8 +81,12 @@ class Reconciler:
         self._on_event = on_event
         self._pooled_problem = pooled_problem
         self._mirror = RevisionMirror(store, now)
-        self._dirty: dict[ServiceKey, None] = {}
-        self._wake = asyncio.Event()
+        self._passes = PassLoop[ServiceKey](
+            lambda key: self.reconcile(*key),
+            lambda: self._started,
+            self._looks_different,
+            lambda key: f"service {key[0]}/{key[1]}",
+        )
         self._exposed: dict[ServiceKey, Any] = {}
         self._started: dict[ServiceKey, set[str]] = {}
         self._seen: dict[ServiceKey, Mapping[str, Observation]] = {}
@@ -101,8 +99,7 @@ class Reconciler:
 
     def touch(self, namespace: str, name: str) -> None:
         """Something about the service may have changed: a pass over it is due."""
-        self._dirty[namespace, name] = None
-        self._wake.set()
+        self._passes.touch((namespace, name))
 
     def _on_change(self, event: WatchEvent) -> None:
         ref = event.ref
@@ -118,26 +115,11 @@ class Reconciler:
 
     async def run(self) -> None:
         """Goes on until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(_RESYNC_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                await self._touch_changed()
-            self._wake.clear()
-            while self._dirty:
-                key = next(iter(self._dirty))
-                del self._dirty[key]
-                self._pass_over(key)
-                await asyncio.sleep(0)
+        await self._passes.run()
 
-    async def _touch_changed(self) -> None:
-        """Touches what looks different by now; thousands that do not cost next to nothing."""
-        for number, (key, names) in enumerate(list(self._started.items())):
-            if self._observations(key, names) != self._seen.get(key):
-                self.touch(*key)
-            if number % _LOOKS_AT_ONCE == 0:
-                await asyncio.sleep(0)
+    def _looks_different(self, key: ServiceKey) -> bool:
+        names = self._started.get(key)
+        return names is not None and self._observations(key, names) != self._seen.get(key)
 
     def _observations(self, key: ServiceKey, names: Iterable[str]) -> Mapping[str, Observation]:
         return {name: self._machine.observe(key[0], name) for name in names}
@@ -145,14 +127,6 @@ class Reconciler:
     def close(self) -> None:
         """Hears no more of the store."""
         self._unsubscribe()
-
-    def _pass_over(self, key: ServiceKey) -> None:
-        try:
-            self.reconcile(*key)
-        except Exception:
-            # One service's trouble must not end the loop for the others.
-            logger.exception("service %s/%s: the control loop failed on it", *key)
-            asyncio.get_running_loop().call_later(_RETRY_S, self.touch, *key)
 
     # One pass.
 

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from salver.engine.call import Call
+from salver.protocol.operations import CONTENT_BITS, is_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ def take_batch(
 
     Calls whose client has left are dropped on the way; those past their deadline come back
     as `expired`. A call that has been on a worker that died goes alone, so that the call
-    which killed the worker takes no other with it the second time.
+    which killed the worker takes no other with it the second time. A stream goes alone too,
+    since the answers to a batch come when all of it is done.
     """
     batch: list[Call] = []
     expired: list[Call] = []
@@ -49,9 +51,10 @@ def take_batch(
                 expired.append(call)
             continue
         size += len(call.body)
-        if batch and (call.attempts or size > limits.max_bytes):
+        goes_alone = call.attempts or (call.codec > CONTENT_BITS and is_stream(call.codec))
+        if batch and (goes_alone or size > limits.max_bytes):
             break
         batch.append(queue.popleft())
-        if call.attempts or len(batch) >= limits.max_requests:
+        if goes_alone or len(batch) >= limits.max_requests:
             break
     return batch, expired

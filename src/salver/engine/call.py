@@ -6,9 +6,20 @@ The listeners subclass `Call` once each; the queue and the replicas know only th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from salver.errors import ErrorKind
 from salver.telemetry.trace import TraceContext
+
+
+class PartSource(Protocol):
+    """Who makes the parts of a stream, and waits while too many of them are not passed on."""
+
+    def taken(self) -> None:
+        """One more part has been passed on."""
+
+    def leave(self) -> None:
+        """The client has left: the model need not go on. The call is abandoned already."""
 
 
 class Call:
@@ -59,7 +70,17 @@ class Call:
         self.deadline_s = deadline_s
 
     def deliver(self, body: bytes, aux: int) -> None:
-        """Hands over the encoded response; `aux` > 0 is the length of its JSON part."""
+        """Hands over the encoded response; `aux` > 0 is the length of its JSON part.
+
+        Of a stream it is the last response; empty if there is none after the parts.
+        """
+        raise NotImplementedError
+
+    def deliver_part(self, body: bytes, aux: int, source: PartSource) -> None:
+        """Hands over one response of a stream; more follow, then `deliver` or `fail`.
+
+        Whoever takes it says so to `source`, at once or later. Called for streams only.
+        """
         raise NotImplementedError
 
     def fail(self, kind: ErrorKind, message: str) -> None:

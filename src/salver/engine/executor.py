@@ -24,7 +24,7 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, Scheduler
 from salver.engine.step_batches import StepBatch
 from salver.engine.traffic import RandomNumber, sticky_point
-from salver.errors import ErrorKind, ModelNotFound, ModelNotReady, RequestError
+from salver.errors import ErrorKind, ModelNotFound, ModelNotReady, RequestError, Unsupported
 from salver.graphs.flow import (
     Address,
     Conditions,
@@ -48,6 +48,8 @@ PLATFORM = "salver_graph"
 _ID_BYTES = 256
 _SELDON = (Codec.SELDON_JSON, Codec.SELDON_GRPC)
 _V2 = (Codec.V2_JSON, Codec.V2_GRPC)
+_READ = (Codec.V1_JSON, *_V2, *_SELDON)
+"""What steps can hand to each other; a graph that only chooses takes any other too."""
 
 
 class GraphModel:
@@ -98,6 +100,7 @@ class GraphModel:
                 self.weights[node.number] = _by_weight(action.weights, random_number)
         self._needs_id = bool(bindings.choosers)
         self._hands_on = _hands_on(self.program)
+        self._only_chooses = _only_chooses(self.program)
 
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
@@ -121,6 +124,11 @@ class GraphModel:
         request = Message(
             codec, call.aux, call.body, is_request=True, coding=call.codec >> 8 & 0xFF
         )
+        if codec not in _READ and not self._only_chooses:
+            raise Unsupported(
+                f"graph '{self.name}' passes messages from step to step, which it can in V1, V2 "
+                "and Seldon's protocol: ask it in one of these"
+            )
         asked: Asked | None = None
         if request.coding and (codec in _SELDON or not self._hands_on):
             request = self.plain(request)
@@ -257,6 +265,25 @@ class GraphModel:
                     yield f"service '{step.action.name}'", self._model_of(step)
                 except RequestError:
                     yield f"service '{step.action.name}'", None
+
+
+def _only_chooses(program: Program) -> bool:
+    """Whether each request is answered by one service, which gets it as it is: nothing of the
+    graph reads a message."""
+    steps = [node for node in program.nodes if node is not program.output]
+    whole = all(
+        not edge.tensor and not edge.renames for node in program.nodes for _, edge in node.edges
+    )
+    first = [node for node in steps if any(at == FROM_REQUEST for at, _ in node.edges)]
+    return (
+        whole
+        and len(first) == 1
+        and all(
+            isinstance(node.step.action, Service | Unit | Address | Weights)
+            and all(at == FROM_REQUEST or program.nodes[at].is_choice for at, _ in node.edges)
+            for node in steps
+        )
+    )
 
 
 def _hands_on(program: Program) -> bool:

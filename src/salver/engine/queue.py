@@ -209,13 +209,13 @@ class ModelQueue:
             else:
                 self._waiting.append(call)
 
-    def time_out(self, call: Call, now_s: float) -> None:
-        """Answers a call that is with a replica and past its deadline; nobody waits for it then."""
-        self._fail(
-            call,
-            ErrorKind.DEADLINE_EXCEEDED,
-            f"{self.label} did not answer within {now_s - call.arrived_s:.3f} s, the time limit",
-        )
+    def time_out(self, call: Call, now_s: float, fact: str = "") -> None:
+        """Answers a call that is with a replica and past its deadline; nobody waits for it then.
+
+        `fact` is what did not happen in time, if it is another than the answer.
+        """
+        fact = fact or f"did not answer within {now_s - call.arrived_s:.3f} s, the time limit"
+        self._fail(call, ErrorKind.DEADLINE_EXCEEDED, f"{self.label} {fact}")
         call.is_abandoned = True
 
     def observe_answers(self, batch: Sequence[Call]) -> None:

@@ -26,6 +26,7 @@ LOCAL_RUNTIMES: Mapping[str, str] = {
     "onnx": "onnx",
     "pytorch": "torch",
     "pytorch-mar": "torch",
+    "catboost": "catboost",
     "python": "python",
     "custom": "python",
 }

@@ -69,6 +69,7 @@ _NOT_MATCHED = (
 )
 """What KServe's router answers when no condition of a Switch holds."""
 
+
 class _Entry(msgspec.Struct, frozen=True):
     """What a node or step begins with: one of the edges brings its request, one of the triggers
     lets it begin. `is_mapped`: a V1 answer becomes a request by renaming `predictions`."""

@@ -47,7 +47,11 @@ class EngineChoice(msgspec.Struct, frozen=True):
 
 
 class CompileReport(msgspec.Struct, frozen=True):
-    """`note` says in a sentence what came of it; `skipped` what the budget left out."""
+    """`note` says in a sentence what came of it; `skipped` what the budget left out.
+
+    `is_pending`: the model is served by its framework and compiled meanwhile. `is_reused`: the
+    verdict of a former load was taken, and only the engines it chose were built.
+    """
 
     mode: str
     note: str
@@ -56,7 +60,20 @@ class CompileReport(msgspec.Struct, frozen=True):
     probe_rows: int = 0
     took_s: float = 0.0
     skipped: tuple[str, ...] = ()
+    is_pending: bool = False
+    is_reused: bool = False
 
     @property
     def is_compiled(self) -> bool:
         return any(each.engine != NATIVE for each in self.choices)
+
+
+class CompileCounts(msgspec.Struct):
+    """What the engines of one worker have done since its model was loaded."""
+
+    answered: int = 0
+    declined: int = 0
+    failed: int = 0
+    checked: int = 0
+    mismatched: int = 0
+    withdrawn: list[str] = []

@@ -44,6 +44,11 @@ class FrameKind(IntEnum):
     """A reply after which the worker exits, since it can no longer be trusted."""
     CANCEL = 7
     """Nobody waits any more for items of the batch under way: their numbers are the rows' tags."""
+    PART = 8
+    """One of several responses to an item of the batch under way: its number is the row's tag."""
+    TAKEN = 9
+    """Parts of items of the batch under way have been passed on: numbers and counts are the rows'
+    tags and auxes."""
 
 
 class ContentCoding(IntEnum):
@@ -123,6 +128,16 @@ def cancel_frame(batch_id: int, items: Sequence[int]) -> bytes:
     """Tells the worker which items of a batch nobody waits for."""
     table = [number for item in items for number in (item, 0, 0)]
     return request_head(batch_id, FrameKind.CANCEL, table, 0, is_shared=False)
+
+
+def taken_frame(batch_id: int, item: int, count: int) -> bytes:
+    """Tells the worker that so many more parts of an item have been passed on."""
+    return request_head(batch_id, FrameKind.TAKEN, (item, count, 0), 0, is_shared=False)
+
+
+def part_head(batch_id: int, item: int, aux: int, size: int) -> bytes:
+    """What precedes one response of a stream; parts never lie in shared memory."""
+    return reply_head(batch_id, FrameKind.PART, (item, aux, size), size, is_shared=False)
 
 
 def reply_head(

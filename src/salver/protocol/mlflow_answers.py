@@ -15,7 +15,7 @@ import orjson
 
 from salver.inference.tensor import InferResponse, Tensor
 from salver.protocol.json_text import check_rows, nested_rows, nested_values
-from salver.protocol.v2_json import row_slices
+from salver.protocol.rows import row_slices
 from salver.protocol.wire import EncodedResponse, ModelIdentity, WireRequest
 
 TABLE, DICT = "pd", "dict"

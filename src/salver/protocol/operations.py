@@ -7,8 +7,9 @@ An item's tag (`frame.py`) has room above its codec, its coding and the codings 
                  `name: value` lines that end in CRLF, names in lower case
 
 A step answers with a message of the same wire format: PREPROCESS takes and gives a request,
-POSTPROCESS a response, EXPLAIN takes a request and gives a response. Imports no NumPy: the
-gateway marks the calls, the worker reads the marks.
+POSTPROCESS a response, EXPLAIN takes a request and gives a response, STREAM takes a request and
+gives any number of responses. Imports no NumPy: the gateway marks the calls, the worker reads the
+marks.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Operation(IntEnum):
     """A step of a graph: see `bundle.py`."""
     FEEDBACK = 5
     """The truth about earlier answers: a Seldon Feedback message, in either of its codecs."""
+    STREAM = 6
+    """A prediction whose responses, however many, are sent one by one as they come."""
 
     @property
     def method(self) -> str:
@@ -50,6 +53,11 @@ class Operation(IntEnum):
 def operation_of(tag: int) -> Operation:
     """What the tag asks for."""
     return Operation(tag >> _SHIFT & _MASK)
+
+
+def is_stream(tag: int) -> bool:
+    """Whether the answer comes in parts."""
+    return tag >> _SHIFT & _MASK == Operation.STREAM
 
 
 def marked(tag: int, operation: Operation) -> int:

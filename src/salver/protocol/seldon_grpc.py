@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from salver.errors import InvalidInput
 from salver.inference.tensor import Array, InferResponse, Tensor
 from salver.protocol import wire_fields
-from salver.protocol.json_text import check_rows
+from salver.protocol.rows import ApartCodec
 from salver.protocol.seldon_answers import Answer, answer_of
 from salver.protocol.seldon_meta_fields import written_meta, written_value
 from salver.protocol.seldon_pb2 import SeldonMessage
@@ -38,7 +38,6 @@ from salver.protocol.seldon_values import (
     request_of,
     shape_of,
 )
-from salver.protocol.v2_json import row_slices
 from salver.protocol.wire import EncodedResponse, ModelIdentity, WireRequest
 
 _META, _DATA, _BIN, _STR, _JSON, _CUSTOM = 2, 3, 4, 5, 6, 7
@@ -48,7 +47,7 @@ _NUMBER_BYTES = 11
 """A number in a list: the tag and size of its element, the tag of a double, the double."""
 
 
-class SeldonGrpcCodec:
+class SeldonGrpcCodec(ApartCodec):
     """See `wire.WireCodec`."""
 
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
@@ -67,22 +66,6 @@ class SeldonGrpcCodec:
     ) -> EncodedResponse:
         kind = request.kind if isinstance(request, SeldonRequest) else TENSOR
         return EncodedResponse(written(answer_of(response.outputs, kind), request.id or ""))
-
-    def encode_rows(
-        self,
-        response: InferResponse,
-        requests: list[WireRequest],
-        rows: list[int],
-        model: ModelIdentity,
-    ) -> list[EncodedResponse]:
-        if len(requests) == 1:
-            return [self.encode(response, requests[0], model)]
-        for tensor in response.outputs:
-            check_rows(tensor, sum(rows), model.name)
-        return [
-            self.encode(part, request, model)
-            for part, request in zip(row_slices(response, rows), requests, strict=True)
-        ]
 
 
 def _content(message: Any, body: bytes | memoryview, model: ModelIdentity) -> Content:

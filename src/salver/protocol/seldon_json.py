@@ -20,6 +20,7 @@ import orjson
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse, Tensor
 from salver.protocol.json_text import check_rows, flat_rows, flat_text, nested_rows
+from salver.protocol.rows import row_slices
 from salver.protocol.seldon_answers import Answer, answer_of
 from salver.protocol.seldon_tensorflow import read_tensor_json, tensor_json
 from salver.protocol.seldon_values import (
@@ -36,7 +37,7 @@ from salver.protocol.seldon_values import (
     request_of,
     shape_of,
 )
-from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently, row_slices
+from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently
 from salver.protocol.wire import EncodedResponse, ModelIdentity, WireRequest
 
 _KIND = "SeldonMessage"

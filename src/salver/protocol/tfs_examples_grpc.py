@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse
-from salver.protocol.json_text import check_rows
+from salver.protocol.rows import ApartCodec
 from salver.protocol.tfs_examples import ExamplesRequest, examples_request
 from salver.protocol.tfs_grpc import model_spec
 from salver.protocol.tfs_pb2 import (
@@ -36,12 +36,11 @@ from salver.protocol.tfs_pb2 import (
 )
 from salver.protocol.tfs_results import classifications, regressions
 from salver.protocol.tfs_signatures import CLASSIFY, REGRESS
-from salver.protocol.v2_json import row_slices
 from salver.protocol.wire import EncodedResponse, ModelIdentity, WireRequest
 from salver.protocol.wire_codes import FIRST_TASK_AUX, REGRESS_AUX
 
 
-class TfsExamplesGrpcCodec:
+class TfsExamplesGrpcCodec(ApartCodec):
     """See `wire.WireCodec`."""
 
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
@@ -73,22 +72,6 @@ class TfsExamplesGrpcCodec:
                 return EncodedResponse(told.SerializeToString())
             result = InferenceResult(model_spec=spec, classification_result=classes)
         return EncodedResponse(MultiInferenceResponse(results=[result]).SerializeToString())
-
-    def encode_rows(
-        self,
-        response: InferResponse,
-        requests: list[WireRequest],
-        rows: list[int],
-        model: ModelIdentity,
-    ) -> list[EncodedResponse]:
-        if len(requests) == 1:
-            return [self.encode(response, requests[0], model)]
-        for tensor in response.outputs:
-            check_rows(tensor, sum(rows), model.name)
-        return [
-            self.encode(part, request, model)
-            for part, request in zip(row_slices(response, rows), requests, strict=True)
-        ]
 
 
 def _task_request(body: bytes, index: int, model: ModelIdentity) -> ExamplesRequest:

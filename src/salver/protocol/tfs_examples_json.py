@@ -17,10 +17,10 @@ import orjson
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse
-from salver.protocol.json_text import check_rows
+from salver.protocol.rows import ApartCodec
 from salver.protocol.tfs_examples import Example, ExamplesRequest, examples_request
 from salver.protocol.tfs_results import classifications, regressions
-from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently, row_slices
+from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently
 from salver.protocol.wire import EncodedResponse, ModelIdentity, WireRequest
 from salver.protocol.wire_codes import REGRESS_AUX
 
@@ -34,7 +34,7 @@ class _Body(msgspec.Struct):
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
-class TfsExamplesJsonCodec:
+class TfsExamplesJsonCodec(ApartCodec):
     """See `wire.WireCodec`."""
 
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
@@ -55,22 +55,6 @@ class TfsExamplesJsonCodec:
         else:
             results = classifications(response, request.view or model, model)
         return EncodedResponse(b'{"results":' + orjson.dumps(results) + b"}")
-
-    def encode_rows(
-        self,
-        response: InferResponse,
-        requests: list[WireRequest],
-        rows: list[int],
-        model: ModelIdentity,
-    ) -> list[EncodedResponse]:
-        if len(requests) == 1:
-            return [self.encode(response, requests[0], model)]
-        for tensor in response.outputs:
-            check_rows(tensor, sum(rows), model.name)
-        return [
-            self.encode(part, request, model)
-            for part, request in zip(row_slices(response, rows), requests, strict=True)
-        ]
 
 
 def _parsed(body: bytes | memoryview, model: ModelIdentity) -> _Body:

@@ -11,11 +11,10 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse
-from salver.protocol.json_text import check_rows
+from salver.protocol.rows import ApartCodec
 from salver.protocol.tfs_pb2 import ModelSpec, PredictRequest, PredictResponse
 from salver.protocol.tfs_signatures import chosen, version_number
 from salver.protocol.tfs_tensors import tensor_proto, wire_tensor
-from salver.protocol.v2_json import row_slices
 from salver.protocol.wire import (
     EncodedResponse,
     ModelIdentity,
@@ -30,7 +29,7 @@ class SignedRequest(WireRequest):
     signature: str = ""
 
 
-class TfsGrpcCodec:
+class TfsGrpcCodec(ApartCodec):
     """See `wire.WireCodec`."""
 
     def decode(self, body: bytes | memoryview, aux: int, model: ModelIdentity) -> WireRequest:
@@ -59,22 +58,6 @@ class TfsGrpcCodec:
         for tensor in response.outputs:
             message.outputs[tensor.name].CopyFrom(tensor_proto(tensor))
         return EncodedResponse(message.SerializeToString())
-
-    def encode_rows(
-        self,
-        response: InferResponse,
-        requests: list[WireRequest],
-        rows: list[int],
-        model: ModelIdentity,
-    ) -> list[EncodedResponse]:
-        if len(requests) == 1:
-            return [self.encode(response, requests[0], model)]
-        for tensor in response.outputs:
-            check_rows(tensor, sum(rows), model.name)
-        return [
-            self.encode(part, request, model)
-            for part, request in zip(row_slices(response, rows), requests, strict=True)
-        ]
 
 
 def model_spec(request: WireRequest, model: ModelIdentity) -> ModelSpec:

@@ -21,9 +21,10 @@ from salver.errors import InvalidInput
 from salver.inference.metadata import TensorMetadata
 from salver.inference.tensor import InferResponse
 from salver.protocol.json_text import check_rows, nested_rows, nested_values
+from salver.protocol.rows import row_slices
 from salver.protocol.tfs_signatures import SIGNATURE_PARAMETER, narrowed_to
 from salver.protocol.v1_values import column_tensor, free_tensor, typed_tensor
-from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently, row_slices
+from salver.protocol.v2_json import MALFORMED, malformed, parse_leniently
 from salver.protocol.wire import (
     EncodedResponse,
     ModelIdentity,

@@ -19,7 +19,7 @@ from salver.inference.tensor import InferResponse, Parameters, Tensor
 from salver.protocol.elements import raw_of_array
 from salver.protocol.inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from salver.protocol.json_text import check_rows
-from salver.protocol.v2_json import row_slices
+from salver.protocol.rows import row_slices
 from salver.protocol.wire import (
     EncodedResponse,
     ModelIdentity,

@@ -21,6 +21,7 @@ from salver.protocol.content import settle_texts
 from salver.protocol.elements import ELEMENT_SIZES, raw_of_array, shown
 from salver.protocol.json_text import check_rows, flat_rows, flat_text
 from salver.protocol.number_arrays import WORTHWHILE_BYTES, numbers_of_request
+from salver.protocol.rows import row_slices
 from salver.protocol.wire import (
     RAW_BODY_AUX,
     EncodedResponse,
@@ -98,21 +99,6 @@ class V2JsonCodec:
         return [
             self.encode(part, request, model) for part, request in zip(parts, requests, strict=True)
         ]
-
-
-def row_slices(response: InferResponse, rows: Sequence[int]) -> list[InferResponse]:
-    """The stacked response cut on axis 0."""
-    parts, start = [], 0
-    for count in rows:
-        outputs = tuple(
-            [
-                Tensor(t.name, t.datatype, t.data[start : start + count], t.parameters)
-                for t in response.outputs
-            ]
-        )
-        parts.append(InferResponse(outputs, response.parameters))
-        start += count
-    return parts
 
 
 def parse_leniently(body: bytes | memoryview) -> Any:

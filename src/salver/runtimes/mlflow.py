@@ -45,7 +45,7 @@ class MlflowRuntime:
 
     name = "mlflow"
     framework = "mlflow-skinny"
-    preload = ("salver.runtimes.mlflow_import",)
+    preload = ("salver.runtimes.mlflow_import", "sklearn.base")
 
     def load(self, source: ModelSource) -> MlflowModel:
         folder = _folder(source)
@@ -81,8 +81,10 @@ def _folder(source: ModelSource) -> Path:
 
 def _loaded(pyfunc: Any, folder: Path, source: ModelSource) -> Any:
     config = source.parameters.get("model_config")
+    more = {"model_config": config} if config else {}
     try:
-        return pyfunc.load_model(str(folder), **({"model_config": config} if config else {}))
+        # Whether the packages are the model's was decided when its environment was chosen.
+        return pyfunc.load_model(str(folder), suppress_warnings=True, **more)
     except ModuleNotFoundError as error:
         raise LoadFailed(
             f"model '{source.name}': {folder} needs the module '{error.name}', which is not "

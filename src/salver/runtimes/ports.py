@@ -7,12 +7,13 @@ its framework is missing; the framework itself only inside `load`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from salver.inference.compilation import CompileCounts, CompileReport
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
 
@@ -24,7 +25,10 @@ class ModelSource(msgspec.Struct, frozen=True):
     many threads one prediction may use. `predictor_url` is the base of the server that a step
     around a model may ask for predictions, empty where there is none. `parameters` are
     arguments of the runtime, `inputs` and `outputs` what the model's settings say that it
-    takes and gives, for runtimes that cannot know.
+    takes and gives, for runtimes that cannot know. `compile` is the server's default for models
+    that do not say it themselves (see `compiled/settings.py`), `verdicts` the folder that keeps
+    what compiling found out, if any. `compiles_later`: `auto` may compile after the load, whoever
+    loads it gives it the time (`CompilesLater`).
     """
 
     name: str
@@ -37,6 +41,9 @@ class ModelSource(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Any] = {}
     inputs: tuple[TensorMetadata, ...] = ()
     outputs: tuple[TensorMetadata, ...] = ()
+    compile: str = "auto"
+    verdicts: Path | None = None
+    compiles_later: bool = False
 
 
 class LoadedModel(Protocol):
@@ -53,6 +60,22 @@ class LoadedModel(Protocol):
 
     def unload(self) -> None:
         """Frees what the model holds outside the Python heap."""
+
+
+class CompilesLater(Protocol):
+    """A loaded model that can be made quicker while it is served."""
+
+    @property
+    def compile_report(self) -> CompileReport: ...
+
+    @property
+    def counts(self) -> CompileCounts: ...
+
+    def compile_on(self, meanwhile: Callable[[], object]) -> bool:
+        """Compiles, calling `meanwhile` between two pieces of work, for requests to be answered.
+
+        False if another process is compiling the same model: to be called again a little later.
+        """
 
 
 class StepPayload(Protocol):

@@ -22,6 +22,7 @@ BUILT_IN = MappingProxyType(
         "lightgbm": "salver.runtimes.lightgbm:LightgbmRuntime",
         "onnx": "salver.runtimes.onnx:OnnxRuntime",
         "torch": "salver.runtimes.torch:TorchRuntime",
+        "catboost": "salver.runtimes.catboost:CatboostRuntime",
         "python": "salver.runtimes.python:PythonRuntime",
         "mlserver": "salver.runtimes.mlserver:MlserverRuntime",
         "transformer": "salver.runtimes.transformer:TransformerRuntime",

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import pytest
 
 from salver.errors import StorageError
@@ -83,39 +80,42 @@ def fetched(uri: str, environ: dict[str, str], folder: Path) -> str:
     return asyncio.run(fetch())
 
 
+SERVER = """
+from mlflow.server import app
+from werkzeug.serving import make_server
+
+running = make_server("127.0.0.1", 0, app, threaded=True)
+print(running.server_port, flush=True)
+running.serve_forever()
+"""
+
+
 @pytest.fixture(scope="module")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A tracking server that hands its artifacts out, with the models registered there."""
+    """MLflow's own server application, which hands artifacts out, with models registered there."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environ = {
+        **os.environ,
+        # As `mlflow server` sets them for the processes that it starts.
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
     with (folder / "log.txt").open("w") as log:
-        environ = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        command = [sys.executable, "-c", SERVER]
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=folder, env=environ, start_new_session=True
+            command, stdout=subprocess.PIPE, stderr=log, cwd=folder, env=environ, text=True
         )
-    url = f"http://127.0.0.1:{port}"
     try:
-        _wait_up(url, process, folder / "log.txt")
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        assert port, (folder / "log.txt").read_text()
+        url = f"http://127.0.0.1:{port}"
         yield SimpleNamespace(url=url, **vars(registered(folder, url, None)))
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(20)
-
-
-def _wait_up(url: str, process: Any, log: Path) -> None:
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=1).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
+        process.kill()
+        process.communicate(timeout=20)
 
 
 def uris(known: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -175,19 +176,17 @@ def test_differences_from_mlflow_are_those_that_the_how_to_lists(
     assert (theirs.status_code, ours.status_code) == (mlflow_s, salver_s), (ours.text, theirs.text)
 
 
-def test_mlflow_s_own_client_is_answered(server: Server, saved: Any, tmp_path: Any) -> None:
+def test_mlflow_s_own_client_is_answered(server: Server, saved: Path) -> None:
     import mlflow.pyfunc
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
-    from tests.e2e.server import serving
 
-    with serving(str(saved / "persons"), start_timeout_s=60) as alone:
-        host, port = alone.url.removeprefix("http://").split(":")
-        client = ScoringServerClient(host, int(port))
-        client.wait_server_ready(timeout=10, scoring_server_proc=alone.process)
-        answer = client.invoke(PERSONS).get_predictions()
-        version = client.get_version()
+    host, port = server.url.removeprefix("http://").split(":")
+    client = ScoringServerClient(host, int(port))
+    client.wait_server_ready(timeout=10, scoring_server_proc=server.process)
+    assert client.get_version()
+    client.url_prefix += "/models/persons"
+    answer = client.invoke(PERSONS).get_predictions()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = mlflow.pyfunc.load_model(str(saved / "persons")).predict(PERSONS)
     assert answer[0].tolist() == wanted.tolist()
-    assert version

@@ -99,8 +99,8 @@ class World:
     def settle(self) -> None:
         """Passes over what is due until nothing is, as the loop makes them."""
         for _ in range(30):
-            dirty = dict(self.loop._dirty)
-            self.loop._dirty.clear()
+            dirty = dict(self.loop._passes._dirty)
+            self.loop._passes._dirty.clear()
             if not dirty:
                 return
             for ref in dirty:

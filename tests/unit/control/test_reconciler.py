@@ -12,7 +12,7 @@ import pytest
 from tests.fake_machine import FakeMachine
 
 from salver.backends.state.sqlite import SqliteResourceStore
-from salver.control import reconciler as module
+from salver.control import passes
 from salver.control.compiling import ObjectCompiler
 from salver.control.ports import Phase
 from salver.control.reconciler import MAX_HISTORY, PAUSED, PINNED, REVISIONS, SERVICES, Reconciler
@@ -530,21 +530,21 @@ def test_the_loop_passes_over_what_changes(world: World) -> None:
 def test_what_the_machine_does_not_announce_is_seen_at_the_next_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RESYNC_S", 0.001)
+    monkeypatch.setattr(passes, "_RESYNC_S", 0.001)
     world.apply(model())
     world.ready(p(1))
-    passes: list[tuple[str, str]] = []
+    made: list[tuple[str, str]] = []
     original = world.loop.reconcile
 
     def counted(namespace: str, name: str) -> None:
-        passes.append((namespace, name))
+        made.append((namespace, name))
         original(namespace, name)
 
     monkeypatch.setattr(world.loop, "reconcile", counted)
 
     async def work() -> None:
         await asyncio.sleep(0.02)
-        quiet = len(passes)
+        quiet = len(made)
         assert quiet <= 2, "what has not changed is not looked at"
         world.machine.become(p(1), Phase.READY, replicas=3)
         while world.status()["modelStatus"]["copies"]["totalCopies"] != 3:
@@ -558,7 +558,7 @@ def test_a_runtime_that_comes_makes_every_running_service_look_again(world: Worl
     world.apply(broken(), "other")
 
     async def work() -> None:
-        while world.loop._dirty:
+        while world.loop._passes._dirty:
             await asyncio.sleep(0)
         runtime = {
             "apiVersion": "serving.kserve.io/v1alpha1",
@@ -579,7 +579,7 @@ def test_a_runtime_that_comes_makes_every_running_service_look_again(world: Worl
 def test_trouble_with_one_service_does_not_end_the_loop(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RETRY_S", 0.001)
+    monkeypatch.setattr(passes, "_RETRY_S", 0.001)
     world.apply(model(), "first")
     world.apply(model(), "second")
     original = world.loop.reconcile
@@ -606,4 +606,4 @@ def test_events_of_other_groups_are_none_of_its_business(world: World) -> None:
     world.apply(model())
     event = WatchEvent("ADDED", ObjectRef("", "secrets", "default", "x"), {}, 1)
     world.loop._on_change(event)
-    assert world.loop._dirty.keys() <= {("default", "iris")}
+    assert world.loop._passes._dirty.keys() <= {("default", "iris")}

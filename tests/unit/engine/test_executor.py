@@ -538,3 +538,26 @@ def test_a_step_with_a_batch_waits_for_others_or_for_its_window() -> None:
     bench.loop.run_until(5.0)
     assert last.json == {"predictions": [10]}
     assert [call.json["predictions"] for call in calls] == [[1], [2], [3], [4]]
+
+
+def test_a_graph_that_hands_messages_on_takes_formats_that_it_can_read() -> None:
+    bench = Bench()
+    bench.add("a", plus(1))
+    bench.add("b", plus(2))
+    chain = bench.graph([service("a"), service("b", Edge("a"))], [Edge("b")])
+    failure = bench.ask(chain, {"instances": [1]}, codec=Codec.TFS_GRPC).failure
+    assert failure.kind is ErrorKind.UNSUPPORTED
+    assert "ask it in one of these" in failure.message
+
+
+def test_a_graph_that_only_chooses_takes_any_format() -> None:
+    bench = Bench()
+    bench.add("a", plus(1))
+    bench.add("b", plus(2))
+    bench.random = iter([0.9])
+    steps = [
+        Step("pick", Weights((20.0, 80.0))),
+        *(service(name, Edge("pick", branch=at)) for at, name in enumerate("ab")),
+    ]
+    graph = bench.graph(steps, [Edge("a"), Edge("b")])
+    assert bench.ask(graph, {"instances": [1]}, codec=Codec.TFS_GRPC).json == {"predictions": [3]}

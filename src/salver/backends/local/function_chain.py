@@ -28,7 +28,6 @@ from salver.protocol.step_messages import json_text
 from salver.protocol.wire import EncodedResponse
 from salver.runtimes.step_ports import LoadedFunctions, StepAnswer, StepContext, StepInput
 
-
 _LOOK_S = 0.001
 """A chain that has taken so long looks whether anybody still waits, before it goes on."""
 

@@ -68,6 +68,7 @@ def tailored(options: ModelOptions, overrides: ModelOverrides) -> ModelOptions:
         replicas=overrides.workers or options.replicas,
         max_batch_rows=overrides.max_batch_rows or options.max_batch_rows,
         max_batch_delay_s=overrides.max_batch_delay_s or options.max_batch_delay_s,
+        max_queued=overrides.max_queued or options.max_queued,
     )
 
 

@@ -1,4 +1,4 @@
-"""XGBoost and LightGBM boosters without their Python wrappers, and in Lignum. All exact.
+"""XGBoost and LightGBM boosters without their Python wrappers; all boosters in Lignum. All exact.
 
 The direct engines call the libraries' documented C interface with arguments that are made once:
 the wrapper around it costs more than a hundred small trees do. Lignum is optional; it reads the
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from salver.inference.tensor import Array
+from salver.runtimes.compiled.oblivious import outputs_from
 from salver.runtimes.compiled.ports import Compute, Declined, NotCompiled
 
 
@@ -134,6 +135,9 @@ def lignum_boosters(booster: Any, threads: int, *, family: str) -> Mapping[str, 
         rows = np.ascontiguousarray(rows, dtype=np.float64)
         return np.asarray(predict(rows, raw_score=raw, n_jobs=threads), dtype=out)
 
+    if family == "catboost":
+        # Its own answer is a probability; what the library predicts follows from raw scores.
+        return outputs_from(booster, lambda rows: answered(rows, raw=True))
     raw_name = "margin" if family == "xgboost" else "raw_score"
     return {
         "predict": lambda rows: answered(rows, raw=False),

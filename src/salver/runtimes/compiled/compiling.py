@@ -1,4 +1,4 @@
-"""Compiles a loaded model: builds engines, probes them, times them, and puts the best in front.
+"""Compiles a loaded model: the way in for runtimes.
 
 Whatever goes wrong here, the model is served by its framework and the report says why: compiling
 never fails a load, but for settings that mean nothing and a sample that cannot be read.
@@ -9,35 +9,26 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
-import msgspec
 import numpy as np
 
 from salver.errors import LoadFailed
-from salver.inference.compilation import (
-    NATIVE,
-    CompileReport,
-    EngineChoice,
-    EngineReport,
-)
-from salver.inference.tensor import Array, InferRequest
-from salver.runtimes.compiled.agreement import typical_sizes
-from salver.runtimes.compiled.choosing import SIZES, ChoiceTable, Times, choice_table
-from salver.runtimes.compiled.engines import Engine, candidates_for
-from salver.runtimes.compiled.landmarks import Landmarks, landmarks_of
-from salver.runtimes.compiled.measuring import Clock, measured
-from salver.runtimes.compiled.model import CompiledModel, LiveCheck
-from salver.runtimes.compiled.ports import Candidate, NotCompiled, Subject
-from salver.runtimes.compiled.probes import Probe, ProbeMaker
-from salver.runtimes.compiled.sample import sample_probes
-from salver.runtimes.compiled.settings import TOLERANCES, CompileSettings, settings_of
-from salver.runtimes.compiled.verifying import Asked, Verdict, asked, verdict
+from salver.runtimes.compiled.compilation import Compilation
+from salver.runtimes.compiled.measuring import Clock
+from salver.runtimes.compiled.model import Assembly, CompiledModel
+from salver.runtimes.compiled.pace import Pace
+from salver.runtimes.compiled.ports import Subject
+from salver.runtimes.compiled.rebuilding import rebuilt
+from salver.runtimes.compiled.settings import CompileSettings, settings_of
+from salver.runtimes.compiled.verdict_keys import verdict_key
+from salver.runtimes.compiled.verdicts import ENDED_A_WORKER, KeptVerdict, Turn, VerdictFolder
 from salver.runtimes.ports import LoadedModel, ModelSource
 
 logger = logging.getLogger("salver.compiled")
-_PROBING_SHARE = 0.6
-"""Of the budget: what is left is for measuring."""
+_TRIES = 3
+"""How often a model is compiled anew whose last verdict had to leave something out."""
+_WAIT_S = 0.05
 
 
 def compiled(
@@ -49,7 +40,8 @@ def compiled(
 ) -> LoadedModel:
     """The model with faster engines before it, or as it is where there is none.
 
-    `subject` says how compilers are to see it; None for a model that has no form to compile.
+    `subject` says how compilers are to see it; None for a model that has no form to compile. With
+    `auto` and `source.compiles_later`, the model is compiled when its `compile_on` is called.
     """
     settings = settings_of(source)
     if settings.mode == "off":
@@ -58,9 +50,10 @@ def compiled(
         seen = subject(native)
         if seen is None:
             return native
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            return Compilation(seen, settings, clock).model()
+        work = CompileWork(seen, source, settings)
+        if source.compiles_later and settings.mode == "auto":
+            return CompiledModel(source.name, native, Assembly.pending(settings.mode), work.attempt)
+        return CompiledModel(source.name, native, work.finished(Pace(clock)))
     except (LoadFailed, MemoryError):
         raise
     except Exception as error:
@@ -68,175 +61,68 @@ def compiled(
         return native
 
 
-class Compilation:
-    """One model on its way through building, probing and measuring."""
+class CompileWork:
+    """One model to be compiled, from the verdict of a former load if there is one."""
 
-    def __init__(self, subject: Subject, settings: CompileSettings, clock: Clock) -> None:
+    def __init__(self, subject: Subject, source: ModelSource, settings: CompileSettings) -> None:
         self._subject = subject
+        self._source = source
         self._settings = settings
-        self._clock = clock
-        self._started_s = clock()
-        self._verdicts: list[Verdict] = []
-        self._skipped: list[str] = []
+        self._verdicts = VerdictFolder(source.verdicts) if source.verdicts is not None else None
+        self._key = ""
+        self._deadline_s = 0.0
 
-    def model(self) -> LoadedModel:
-        """The compiled model; with no engine in it, if none was accepted and quicker."""
-        candidates, reason = candidates_for(self._subject, self._settings.tiers)
-        if not candidates:
-            return self._native_only(reason)
-        maker = self.maker(np.random.default_rng(0))
-        if self._skipped:
-            # Rows drawn blindly would hardly ever meet what float32 gets wrong.
-            candidates = [each for each in candidates if each.tier == "exact"]
-        questions = asked(self._subject, [*self._sample(), *maker.probes()])
-        verdicts = self.judged(candidates, questions)
-        engines = self._engines(verdicts)
-        if not engines:
-            return self._native_only(reason or "no engine was accepted", questions)
-        times = self._times(maker, engines)
-        return self._chosen(engines, times, questions)
+    def finished(self, pace: Pace) -> Assembly:
+        """Compiles; waits if another process is compiling the same model."""
+        while (assembly := self._attempt(pace)) is None:
+            time.sleep(_WAIT_S)
+        return assembly
 
-    def maker(self, generator: np.random.Generator) -> ProbeMaker:
-        """Makes probes from the model's own thresholds, as far as they can be read."""
-        landmarks = self._landmarks() or Landmarks.none(self._subject.width)
-        return ProbeMaker(self._subject, landmarks, generator)
-
-    def judged(
-        self, candidates: Sequence[Candidate], questions: Sequence[Asked]
-    ) -> Sequence[Verdict]:
-        """What came of each candidate that there was time for."""
-        deadline_s = self._started_s + self._settings.budget_s * _PROBING_SHARE
-        for candidate in candidates:
-            if self._clock() >= deadline_s:
-                self._skipped.append(candidate.name)
-                continue
-            started_s = self._clock()
-            found = self._verdict(candidate, questions)
-            took_s = self._clock() - started_s
-            report = msgspec.structs.replace(found.report, build_s=took_s)
-            self._verdicts.append(msgspec.structs.replace(found, report=report))
-        return self._verdicts
-
-    def _verdict(self, candidate: Candidate, questions: Sequence[Asked]) -> Verdict:
+    def attempt(self, meanwhile: Callable[[], object]) -> Assembly | None:
+        """Compiles in pieces. None: another process is at it. Whatever fails, the framework
+        answers and the report says why."""
         try:
-            built = candidate.build(self._subject)
-        except NotCompiled as error:
-            return _refused(candidate, str(error))
-        except ModuleNotFoundError as error:
-            return _refused(candidate, f"{error.name} is not installed: salver[compile] brings it")
-        except MemoryError:
-            raise
-        except Exception as error:
-            text = " ".join(str(error).split())[:200]
-            return _refused(candidate, f"it cannot hold the model: {type(error).__name__}: {text}")
-        outputs = {name: built[name] for name in built if name in self._subject.outputs}
-        if not outputs:
-            return _refused(candidate, "it gives none of the model's outputs")
-        return verdict(candidate, outputs, self._subject, questions)
+            return self._attempt(Pace(meanwhile=meanwhile))
+        except (Exception, MemoryError) as error:
+            logger.warning("model '%s' is not compiled: %r", self._source.name, error)
+            return Assembly.native_only(self._settings.mode, f"compiling failed: {error!r}"[:300])
 
-    def _engines(self, verdicts: Sequence[Verdict]) -> dict[str, dict[str, Engine]]:
-        """By kind of input and name: the engines that passed."""
-        found: dict[str, dict[str, Engine]] = {}
-        for each in verdicts:
-            for kind, engine in each.engines.items():
-                found.setdefault(kind, {})[engine.name] = engine
-        if "d" in found and self._subject.form != "columns" and self._subject.names:
-            found["columns"] = found["d"]
-        return found
+    def _attempt(self, pace: Pace) -> Assembly | None:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            if self._verdicts is None:
+                return self._anew(pace)[0]
+            self._key = self._key or verdict_key(self._source, self._settings, pace.pause)
+            self._deadline_s = self._deadline_s or pace() + 2 * self._settings.budget_s + 1.0
+            return self._by_verdict(self._verdicts, pace)
 
-    def _times(self, maker: ProbeMaker, engines: Mapping[str, Mapping[str, Engine]]) -> Times:
-        """Measured on the kind that models are mostly asked with; an engine that does not take
-        it is measured on none, and so is not chosen."""
-        kind = maker.timing_kind(list(engines))
-        askers = {NATIVE: self._subject.native.predict} | {
-            name: engine.predict for name, engine in engines[kind].items()
-        }
-        first_last = (SIZES[0], SIZES[-1], *SIZES[1:-1])
-        requests = {
-            rows: InferRequest(maker.timing_request(rows, kind).inputs) for rows in first_last
-        }
-        deadline_s = self._started_s + self._settings.budget_s
-        times = measured(askers, requests, clock=self._clock, deadline_s=deadline_s)
-        self._skipped += [
-            f"measuring {rows} rows" for rows in sorted(requests) if rows not in times[NATIVE]
-        ]
-        return times
-
-    def _chosen(
-        self,
-        engines: Mapping[str, Mapping[str, Engine]],
-        times: Times,
-        questions: Sequence[Asked],
-    ) -> LoadedModel:
-        tables = {kind: choice_table(times, list(each)) for kind, each in engines.items()}
-        main = max(tables, key=lambda kind: len(engines[kind]))
-        choices = tuple(_choice(rows, tables[main], times) for rows in sorted(times[NATIVE]))
-        report = self._report(_note(choices), questions, choices)
-        check = LiveCheck(
-            LiveCheck.stride_of(self._settings.check_fraction),
-            {each.report.name: TOLERANCES[each.report.tier] for each in self._verdicts},
-            _typical(questions),
-        )
-        name, native = self._subject.name, self._subject.native
-        return CompiledModel(name, native, engines, tables, report, check)
-
-    def _native_only(self, reason: str, questions: Sequence[Asked] = ()) -> LoadedModel:
-        report = self._report(f"the framework answers: {reason}", questions)
-        check = LiveCheck(0, {}, {})
-        return CompiledModel(self._subject.name, self._subject.native, {}, {}, report, check)
-
-    def _report(
-        self, note: str, questions: Sequence[Asked], choices: tuple[EngineChoice, ...] = ()
-    ) -> CompileReport:
-        return CompileReport(
-            mode=self._settings.mode,
-            note=note,
-            engines=tuple(each.report for each in self._verdicts),
-            choices=choices,
-            probe_rows=sum(each.probe.rows for each in questions),
-            took_s=self._clock() - self._started_s,
-            skipped=tuple(self._skipped),
-        )
-
-    def _landmarks(self) -> Landmarks | None:
-        subject = self._subject
-        try:
-            return landmarks_of(subject.family, subject.artifact, subject.width, subject.names)
-        except (AttributeError, ValueError, TypeError, IndexError, KeyError, NotCompiled) as error:
-            self._skipped.append(
-                f"the fast tier: the model's thresholds cannot be read ({error!r})"
+    def _by_verdict(self, verdicts: VerdictFolder, pace: Pace) -> Assembly | None:
+        """Nobody compiles a model while another does: each would take the other for slow."""
+        kept = verdicts.read(self._key)
+        if kept is not None and (not kept.report.skipped or kept.tries >= _TRIES):
+            assembly = rebuilt(self._subject, self._settings, kept, pace)
+            if assembly is not None:
+                return assembly
+            logger.warning(
+                "model '%s': what was known of its engines holds no more; it is compiled again",
+                self._source.name,
             )
-            return None
+        with verdicts.turn(self._key) as turn:
+            if turn is None and pace() < self._deadline_s:
+                return None
+            return self._in_turn(verdicts, turn, kept, pace)
 
-    def _sample(self) -> list[Probe]:
-        sample = self._settings.sample
-        return [] if sample is None else sample_probes(self._subject, sample)
+    def _in_turn(
+        self, verdicts: VerdictFolder, turn: Turn | None, kept: KeptVerdict | None, pace: Pace
+    ) -> Assembly:
+        if turn is not None and turn.begun():
+            # Whoever began was ended by it, as by an engine that ran out of memory.
+            verdicts.write(self._key, KeptVerdict.refused(self._settings.mode, ENDED_A_WORKER))
+            return Assembly.native_only(self._settings.mode, ENDED_A_WORKER)
+        assembly, found = self._anew(pace)
+        tries = kept.tries + 1 if kept is not None else 1
+        verdicts.write(self._key, found.with_tries(tries))
+        return assembly
 
-
-def _refused(candidate: Candidate, reason: str) -> Verdict:
-    report = EngineReport(candidate.name, candidate.tier, reason=reason, difference=None)
-    return Verdict(report, {})
-
-
-def _typical(questions: Sequence[Asked]) -> dict[str, Array]:
-    for question in questions:
-        if question.probe.group == "ordinary" and question.answers is not None:
-            return {
-                name: size
-                for answer in question.answers.values()
-                for name, size in typical_sizes(answer).items()
-            }
-    return {}
-
-
-def _choice(rows: int, table: ChoiceTable, times: Times) -> EngineChoice:
-    engine = table.engine_for(rows)
-    return EngineChoice(rows, engine, times[NATIVE][rows] * 1e6, times[engine][rows] * 1e6)
-
-
-def _note(choices: Sequence[EngineChoice]) -> str:
-    won = [each for each in choices if each.engine != NATIVE]
-    if not won:
-        return "the framework answers: no engine is clearly quicker"
-    parts = [f"{each.engine} {each.speed_up:.1f}x at {each.rows}" for each in won]
-    return f"compiled: {', '.join(parts)} rows"
+    def _anew(self, pace: Pace) -> tuple[Assembly, KeptVerdict]:
+        return Compilation(self._subject, self._settings, pace).assembly()

@@ -8,6 +8,7 @@ from functools import partial
 from salver.inference.compilation import Tier
 from salver.inference.tensor import InferRequest, InferResponse, tensor_from_array
 from salver.runtimes.compiled.boosters import lightgbm_direct, lignum_boosters, xgboost_direct
+from salver.runtimes.compiled.oblivious import oblivious_trees
 from salver.runtimes.compiled.onnx_engine import onnx_candidate
 from salver.runtimes.compiled.ports import (
     Candidate,
@@ -71,6 +72,8 @@ def _exact(subject: Subject) -> list[Candidate]:
         found.append(
             Candidate("direct", "exact", lambda each: lightgbm_direct(each.artifact, each.threads))
         )
+    if subject.family == "catboost":
+        found.append(Candidate("numpy", "exact", lambda each: oblivious_trees(each.artifact)))
     return found
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from salver.inference.tensor import Array
+from salver.runtimes.compiled.oblivious import catboost_splits
 from salver.runtimes.compiled.pipelines import final_of, picked_columns, steps_of
 from salver.runtimes.estimators import parts_of
 
@@ -53,8 +54,7 @@ def landmarks_of(family: str, artifact: Any, width: int, names: Sequence[str]) -
             columns = _through(step, columns, found, names)
         _note_splits(_splits_of_parts(final), columns, found)
     else:
-        splits = _xgboost_splits(artifact) if family == "xgboost" else _lightgbm_splits(artifact)
-        _note_splits(splits, columns, found)
+        _note_splits(_SPLITS[family](artifact), columns, found)
     return found
 
 
@@ -106,6 +106,13 @@ def _lightgbm_splits(booster: Any) -> Iterator[tuple[Array, Array]]:
                 np.asarray([int(each) for each in features.split()]),
                 np.asarray([float(each) for each in thresholds.split()]),
             )
+
+
+_SPLITS: Mapping[str, Callable[[Any], Iterator[tuple[Array, Array]]]] = {
+    "xgboost": _xgboost_splits,
+    "lightgbm": _lightgbm_splits,
+    "catboost": catboost_splits,
+}
 
 
 def _through(step: Any, columns: _Columns, to: Landmarks, names: Sequence[str]) -> _Columns:

@@ -23,29 +23,36 @@ def measured(
     *,
     clock: Clock,
     deadline_s: float,
+    pause: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[int, float]]:
     """By name and rows: seconds for a call. Sizes after the deadline are left out for all."""
     found: dict[str, dict[int, float]] = {name: {} for name in askers}
     for rows, request in requests.items():
         if clock() >= deadline_s:
             break
-        for name, seconds in _in_turns(askers, request, clock, deadline_s).items():
+        for name, seconds in _in_turns(askers, request, clock, deadline_s, pause).items():
             found[name][rows] = seconds
     return found
 
 
 def _in_turns(
-    askers: Mapping[str, Ask], request: InferRequest, clock: Clock, deadline_s: float
+    askers: Mapping[str, Ask],
+    request: InferRequest,
+    clock: Clock,
+    deadline_s: float,
+    pause: Callable[[], object],
 ) -> dict[str, float]:
     calls: dict[str, int] = {}
     best: dict[str, float] = {}
     for name, ask in askers.items():
+        pause()
         ask(request)  # The first call may set things up.
         once_s = _timed(ask, request, 1, clock)
         calls[name] = max(1, min(_MOST_CALLS, round(_TURN_S / max(once_s, 1e-7))))
         best[name] = once_s
     for _ in range(_TURNS):
         for name, ask in askers.items():
+            pause()
             best[name] = min(best[name], _timed(ask, request, calls[name], clock))
         if clock() >= deadline_s:
             break

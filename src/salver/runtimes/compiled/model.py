@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from salver.inference.compilation import NATIVE, CompileReport
+from salver.inference.compilation import NATIVE, CompileCounts, CompileReport
 from salver.inference.metadata import ModelMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse
 from salver.runtimes.compiled.agreement import Disagreement, difference_of
@@ -24,17 +24,6 @@ from salver.runtimes.compiled.ports import Declined
 from salver.runtimes.ports import LoadedModel
 
 logger = logging.getLogger("salver.compiled")
-
-
-class CompileCounts(msgspec.Struct):
-    """What the engines have done since the model was loaded."""
-
-    answered: int = 0
-    declined: int = 0
-    failed: int = 0
-    checked: int = 0
-    mismatched: int = 0
-    withdrawn: list[str] = []
 
 
 class LiveCheck(msgspec.Struct, frozen=True):
@@ -49,34 +38,70 @@ class LiveCheck(msgspec.Struct, frozen=True):
         return max(1, round(1 / fraction)) if fraction > 0 else 0
 
 
+class Assembly(msgspec.Struct, frozen=True):
+    """What answers beside the framework. `engines` are by kind of input and name, `tables` by
+    kind."""
+
+    engines: Mapping[str, Mapping[str, Engine]]
+    tables: Mapping[str, ChoiceTable]
+    report: CompileReport
+    check: LiveCheck
+
+    @classmethod
+    def of_report(cls, report: CompileReport) -> Assembly:
+        """No engine."""
+        return cls({}, {}, report, LiveCheck(0, {}, {}))
+
+    @classmethod
+    def native_only(cls, mode: str, reason: str) -> Assembly:
+        return cls.of_report(CompileReport(mode, f"the framework answers: {reason}"))
+
+    @classmethod
+    def pending(cls, mode: str) -> Assembly:
+        report = CompileReport(mode, "the framework answers while engines are built and tried")
+        return cls.of_report(msgspec.structs.replace(report, is_pending=True))
+
+
+Attempt = Callable[[Callable[[], object]], Assembly | None]
+"""Compiles, calling what it is given between two pieces of work; None: another process does."""
+
+
 class CompiledModel:
     """Answers as its framework does, sooner."""
 
     def __init__(
-        self,
-        name: str,
-        native: LoadedModel,
-        engines: Mapping[str, Mapping[str, Engine]],
-        tables: Mapping[str, ChoiceTable],
-        report: CompileReport,
-        check: LiveCheck,
+        self, name: str, native: LoadedModel, assembly: Assembly, attempt: Attempt | None = None
     ) -> None:
-        """`engines` are by kind of input and name; `tables` by kind."""
         self._name = name
         self._native = native
         self._native_predict = native.predict
+        self._attempt = attempt
+        self.counts = CompileCounts()
+        self._adopt(assembly)
+
+    def _adopt(self, assembly: Assembly) -> None:
         self._tables = {
             kind: (
                 table.bounds,
                 len(table.bounds) - 1,
-                [engines[kind].get(each) if each != NATIVE else None for each in table.engines],
+                [
+                    assembly.engines[kind].get(each) if each != NATIVE else None
+                    for each in table.engines
+                ],
             )
-            for kind, table in tables.items()
+            for kind, table in assembly.tables.items()
         }
-        self._check = check
-        self._until_check = check.stride
-        self.counts = CompileCounts()
-        self.compile_report = report
+        self._check = assembly.check
+        self._until_check = assembly.check.stride
+        self.compile_report = assembly.report
+
+    def compile_on(self, meanwhile: Callable[[], object]) -> bool:
+        """See `CompilesLater`."""
+        assembly = self._attempt(meanwhile) if self._attempt is not None else None
+        if assembly is not None:
+            self._adopt(assembly)
+            self._attempt = None
+        return self._attempt is None
 
     @property
     def metadata(self) -> ModelMetadata:

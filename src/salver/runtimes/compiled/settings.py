@@ -43,7 +43,7 @@ class CompileSettings(msgspec.Struct, frozen=True):
 def settings_of(source: ModelSource) -> CompileSettings:
     """Raises `LoadFailed` for a value that means nothing."""
     given = source.parameters
-    mode = _mode(source, given.get("compile", "auto"))
+    mode = _mode(source, given.get("compile", source.compile))
     budget_s = AUTO_BUDGET_S if mode == "auto" else ASKED_BUDGET_S
     sample = given.get("sample")
     return CompileSettings(

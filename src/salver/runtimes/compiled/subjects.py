@@ -12,7 +12,11 @@ from salver.runtimes.estimators import schema_of
 from salver.runtimes.ports import LoadedModel, ModelSource
 
 _SKLEARN_OUTPUTS = ("predict", "predict_proba", "decision_function")
-_BOOSTER_OUTPUTS = {"xgboost": ("predict", "margin"), "lightgbm": ("predict", "raw_score")}
+_BOOSTER_OUTPUTS = {
+    "xgboost": ("predict", "margin"),
+    "lightgbm": ("predict", "raw_score"),
+    "catboost": ("predict", "probability", "raw_score"),
+}
 
 
 def sklearn_subject(
@@ -55,7 +59,11 @@ def booster_subject(native: LoadedModel, source: ModelSource, booster: Any) -> S
         native=native,
         form="matrix",
         width=width,
-        outputs=_BOOSTER_OUTPUTS[source.runtime],
+        outputs=tuple(
+            each.name
+            for each in native.metadata.outputs
+            if each.name in _BOOSTER_OUTPUTS[source.runtime]
+        ),
         defaults=("predict",),
         names=() if "BYTES" in native.metadata.column_datatypes else names,
         threads=source.threads,

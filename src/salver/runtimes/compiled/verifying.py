@@ -6,7 +6,7 @@ values may still be used for all others: it is tried again behind a guard that d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +19,14 @@ from salver.runtimes.compiled.entry import GUARDS, KINDS, Guard, entry_of
 from salver.runtimes.compiled.ports import Candidate, Compute, Declined, Subject
 from salver.runtimes.compiled.probes import Probe
 from salver.runtimes.compiled.settings import TOLERANCES
+
+Pause = Callable[[], object]
+"""Called between two pieces of work."""
+
+
+def _no_pause() -> None:
+    """Nobody waits."""
+
 
 _ALWAYS_ASKED = frozenset({"ordinary", "sample", "limits", "unseen"})
 """Groups that no guard keeps away: an engine that errs here is refused at once."""
@@ -36,16 +44,21 @@ class Verdict(msgspec.Struct, frozen=True):
 
     report: EngineReport
     engines: Mapping[str, Engine]
+    guards: Mapping[str, int] = {}
+    """By kind: which of `GUARDS` it is behind."""
 
 
-def asked(subject: Subject, probes: Sequence[Probe]) -> list[Asked]:
+def asked(subject: Subject, probes: Sequence[Probe], pause: Pause = _no_pause) -> list[Asked]:
     """The framework's answers to all probes."""
-    return [Asked(probe, _answers(subject, probe.request)) for probe in probes]
+    return [Asked(probe, _answers(subject, probe.request, pause)) for probe in probes]
 
 
-def _answers(subject: Subject, request: InferRequest) -> Mapping[str, InferResponse] | None:
+def _answers(
+    subject: Subject, request: InferRequest, pause: Pause
+) -> Mapping[str, InferResponse] | None:
     found = {}
     for name in subject.outputs:
+        pause()
         try:
             found[name] = subject.native.predict(InferRequest(request.inputs, (name,)))
         except RequestError:
@@ -58,20 +71,23 @@ def verdict(
     computations: Mapping[str, Compute],
     subject: Subject,
     questions: Sequence[Asked],
+    pause: Pause = _no_pause,
 ) -> Verdict:
     """Asks the engine all questions, kind by kind."""
     engines: dict[str, Engine] = {}
+    guards: dict[str, int] = {}
     differences: list[float | None] = []
     reasons: list[str] = []
     declines: set[str] = set()
     for kind in dict.fromkeys(each.probe.kind for each in questions):
         of_kind = [each for each in questions if each.probe.kind == kind]
-        guard, found = _guarded(candidate, computations, subject, of_kind)
+        guard, found = _guarded(candidate, computations, subject, of_kind, pause)
         if isinstance(found, Disagreement):
             reasons.append(f"{KINDS[kind]}: {found.reason}")
             differences.append(found.difference)
         else:
             entry = entry_of(subject, guard)
+            guards[kind] = GUARDS.index(guard)
             engines[kind] = Engine(candidate.name, computations, entry, subject.defaults)
             differences.append(found)
             declines.add(guard.declines)
@@ -83,7 +99,7 @@ def verdict(
         difference=None if None in differences else max(each or 0.0 for each in differences),
         declines="; ".join(sorted(declines - {""})),
     )
-    return Verdict(report, engines)
+    return Verdict(report, engines, guards)
 
 
 def _guarded(
@@ -91,12 +107,13 @@ def _guarded(
     computations: Mapping[str, Compute],
     subject: Subject,
     questions: Sequence[Asked],
+    pause: Pause,
 ) -> tuple[Guard, float | Disagreement]:
     """The weakest guard that lets the engine pass, and what it then differs by."""
     result: float | Disagreement = 0.0
     for guard in GUARDS:
         engine = Engine(candidate.name, computations, entry_of(subject, guard), subject.defaults)
-        group, result = _largest_difference(engine, computations, questions, candidate)
+        group, result = _largest_difference(engine, computations, questions, candidate, pause)
         if not isinstance(result, Disagreement) or group in _ALWAYS_ASKED:
             return guard, result
     return guard, result
@@ -107,12 +124,14 @@ def _largest_difference(
     outputs: Mapping[str, Compute],
     questions: Sequence[Asked],
     candidate: Candidate,
+    pause: Pause,
 ) -> tuple[str, float | Disagreement]:
     largest, answered = 0.0, 0
     tolerance = TOLERANCES[candidate.tier]
     typical = _typical(questions)
     for question in questions:
         for name in outputs:
+            pause()
             found = _compared(engine, name, question, typical)
             if found is None:
                 continue

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from salver.backends.local.answering import Answerer
 from salver.backends.local import function_chain
+from salver.backends.local.answering import Answerer
 from salver.backends.local.function_chain import run_steps
 from salver.errors import ErrorKind, InvalidInput, ModelFailed, Unavailable
 from salver.protocol.bundle import (

@@ -14,8 +14,9 @@ import pytest
 from salver.inference.tensor import InferRequest
 from salver.runtimes import lightgbm, sklearn, xgboost
 from salver.runtimes.compiled.agreement import difference_of, typical_sizes
-from salver.runtimes.compiled.compiling import Compilation
+from salver.runtimes.compiled.compilation import Compilation
 from salver.runtimes.compiled.engines import candidates_for
+from salver.runtimes.compiled.pace import Pace
 from salver.runtimes.compiled.ports import Declined, Subject
 from salver.runtimes.compiled.settings import TOLERANCES, CompileSettings
 from salver.runtimes.compiled.verifying import Asked, Verdict, asked
@@ -50,7 +51,7 @@ def judged(subject: Subject, *, seed: int = 0) -> tuple[list[Verdict], list[Aske
     settings = CompileSettings(mode="fast", budget_s=600.0)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        compilation = Compilation(subject, settings, time.perf_counter)
+        compilation = Compilation(subject, settings, Pace(time.perf_counter))
         candidates, _ = candidates_for(subject, settings.tiers)
         probes = compilation.maker(np.random.default_rng(seed)).probes()
         verdicts = list(compilation.judged(candidates, asked(subject, probes)))

@@ -15,7 +15,7 @@ from salver.inference.metadata import ModelMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse, tensor_from_array
 from salver.runtimes.compiled.choosing import ChoiceTable
 from salver.runtimes.compiled.engines import Engine
-from salver.runtimes.compiled.model import CompiledModel, LiveCheck
+from salver.runtimes.compiled.model import Assembly, CompiledModel, LiveCheck
 from salver.runtimes.compiled.ports import Compute, Declined
 
 REPORT = CompileReport("exact", "")
@@ -54,7 +54,8 @@ def _model(
     table = ChoiceTable(tuple(10 ** (each + 1) for each in range(len(engines))), tuple(engines))
     check = LiveCheck(stride, {"quick": 1e-12}, {})
     tables = {"d": table}
-    return CompiledModel("m", native, {"d": {"quick": quick}}, tables, REPORT, check), native
+    assembly = Assembly({"d": {"quick": quick}}, tables, REPORT, check)
+    return CompiledModel("m", native, assembly), native
 
 
 def test_the_batchs_rows_say_who_answers() -> None:
