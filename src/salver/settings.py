@@ -80,6 +80,14 @@ class ServeSettings:
     threads: int = option(
         0, "threads for one prediction; 0: cores but one, shared by the workers", MODELS, least=0
     )
+    compile: str = option(
+        "auto",
+        "build faster engines for scikit-learn, XGBoost and LightGBM models, and let them answer "
+        "where they agree: auto (exact ones, beside the first requests), exact (before them), "
+        "fast (float32 too), off",
+        MODELS,
+        choices=("auto", "exact", "fast", "off"),
+    )
     worker_memory: int = option(
         0,
         "memory that one worker may take; 0: three quarters of the machine's",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from salver.artifacts.programs import PROGRAM_FILE
 from salver.artifacts.recognised import Recognised
 
 _MAX_CONFIG_BYTES = 4 << 20
@@ -19,6 +20,8 @@ def recognise_folder(path: Path) -> Recognised | None:
     """What the folder is as a whole; None if it is none of these, but may hold models."""
     if _has(path, "MLmodel"):
         return Recognised("mlflow", "MLflow model")
+    if _has(path, PROGRAM_FILE):
+        return Recognised("program", "program")
     if _has(path, "config.pbtxt"):
         return Recognised("triton", "model of a Triton repository")
     if _has(path, "saved_model.pb") or _has(path, "saved_model.pbtxt"):

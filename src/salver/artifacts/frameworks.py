@@ -18,6 +18,7 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "xgboost": ("xgboost-cpu", "xgboost"),
         "lightgbm": ("lightgbm",),
         "onnx": ("onnxruntime", "onnxruntime-gpu"),
+        "mlflow": ("mlflow-skinny", "mlflow"),
         "torch": ("torch",),
         "catboost": ("catboost",),
     }
@@ -28,6 +29,7 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "sklearn": ("joblib", "pandas"),
         "xgboost": ("joblib",),
         "lightgbm": ("joblib",),
+        "mlflow": ("pandas",),
         "torch": ("safetensors",),
     }
 )

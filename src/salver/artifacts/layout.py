@@ -2,7 +2,8 @@
 
 Owns the folder conventions: a model file; `file.py:Class`; a model's folder (one model file,
 or numbered version folders); a folder of models; what MLServer's settings files describe
-(`mlserver.py`); a model of a Triton repository (`triton.py`). Refuses to open a model: formats are `recognise.py`'s.
+(`mlserver.py`); a model of a Triton repository (`triton.py`). Refuses to open a
+model: formats are `recognise.py`'s.
 """
 
 from __future__ import annotations
@@ -25,16 +26,18 @@ from salver.artifacts.mlserver import (
 from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.artifacts.recognise import recognise
 from salver.artifacts.recognised import Recognised
-from salver.artifacts.triton import RUNTIME as TRITON
-from salver.artifacts.triton import is_triton_model, triton_models
+from salver.artifacts.triton_layout import RUNTIME as TRITON
+from salver.artifacts.triton_layout import is_triton_model
 from salver.errors import ArtifactError, UnrecognisedArtifact
 from salver.inference.requirements import Requirements
 
 MODEL_SUFFIXES = frozenset(
     {
+        ".R",
         ".bst",
         ".cbm",
         ".h5",
+        ".jar",
         ".joblib",
         ".json",
         ".keras",
@@ -269,7 +272,7 @@ def _named(path: Path, found: list[ModelTarget], name: str) -> list[ModelTarget]
 
 
 def _models_in(path: Path, reader: Reader) -> tuple[list[ModelTarget], UnrecognisedArtifact | None]:
-    """One model per entry; and why a text, JSON, XML or Python file was left out, if one was.
+    """One model per entry; and why a file was left out that may be another thing, if one was.
 
     Such files lie beside models for other reasons, so they are no error among models.
     """
@@ -282,7 +285,7 @@ def _models_in(path: Path, reader: Reader) -> tuple[list[ModelTarget], Unrecogni
             try:
                 found.append(_model_file(entry, _stem(entry), "1", "", reader))
             except UnrecognisedArtifact as error:
-                if entry.suffix not in (".txt", ".json", ".py", ".xml"):
+                if entry.suffix not in (".txt", ".json", ".py", ".xml", ".jar", ".R"):
                     raise
                 refusal = error
     return found, refusal
@@ -325,6 +328,9 @@ def _model_folder(path: Path, name: str, reader: Reader) -> list[ModelTarget]:
 
 def _triton_folder(path: Path, name: str) -> list[ModelTarget]:
     """The versions that a model of a Triton repository serves; none of an ensemble."""
+    # Imported here: few models have such a configuration, and reading one takes a parser.
+    from salver.artifacts.triton import triton_models
+
     return [
         ModelTarget(
             each.name,

@@ -16,6 +16,7 @@ from salver.artifacts.folders import recognise_folder
 from salver.artifacts.formats import recognise_network
 from salver.artifacts.graph_modules import graphs_in
 from salver.artifacts.pickles import PickleContents, pickle_contents
+from salver.artifacts.programs import recognise_program
 from salver.artifacts.recognised import Recognised
 from salver.artifacts.recorded import xgboost_binary_version
 from salver.artifacts.torch_files import torch_format
@@ -46,6 +47,9 @@ def recognise(path: Path, attribute: str = "") -> Recognised:
         return _recognise_folder(path)
     if path.suffix == ".py" or (attribute and not torch_format(path)):
         return _recognise_python(path, attribute)
+    program = recognise_program(path)
+    if program is not None:
+        return program
     head = _head_of(path)
     found = (
         _recognise_skops(path, head)

@@ -7,7 +7,6 @@ a graph of it. Opens text files alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,19 +14,15 @@ import msgspec
 
 from salver.artifacts.overrides import ModelOverrides
 from salver.artifacts.packed_environments import requirements_in
+from salver.artifacts.triton_layout import CONFIG, MOST_BYTES, folders_in, version_folders
 from salver.errors import ArtifactError
 from salver.inference.requirements import Requirements
 from salver.spec.triton_backends import PYTHON, Backend, backend_of, model_filename
 from salver.spec.triton_config import TritonConfig
 from salver.spec.triton_read import read_triton_config
 
-RUNTIME = "triton"
-CONFIG = "config.pbtxt"
-_VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
-_CLASS = re.compile(rb"^class\s+TritonPythonModel\b", re.MULTILINE)
 _ENVIRONMENT = "EXECUTION_ENV_PATH"
 _MODEL_FOLDER = "$$TRITON_MODEL_DIRECTORY"
-_MOST_BYTES = 4 << 20
 
 
 class TritonModel(msgspec.Struct, frozen=True):
@@ -40,13 +35,6 @@ class TritonModel(msgspec.Struct, frozen=True):
     overrides: ModelOverrides
     requirements: Requirements | None = None
     notes: tuple[str, ...] = ()
-
-
-def is_triton_model(folder: Path) -> bool:
-    """A folder with a `config.pbtxt`, or whose versions hold a `TritonPythonModel`."""
-    if (folder / CONFIG).is_file():
-        return True
-    return any(_holds_class(version / "model.py") for version in version_folders(folder))
 
 
 def triton_models(folder: Path, name: str = "") -> list[TritonModel]:
@@ -68,7 +56,7 @@ def triton_models(folder: Path, name: str = "") -> list[TritonModel]:
 
 def ensembles_in(folder: Path) -> Iterator[tuple[str, TritonConfig]]:
     """The ensembles that the folder is or holds, with their names. Raises `ArtifactError`."""
-    for each in (folder, *_folders(folder)):
+    for each in (folder, *folders_in(folder)):
         if not (each / CONFIG).is_file():
             continue
         config, _ = read_config(each)
@@ -86,26 +74,13 @@ def read_config(folder: Path) -> tuple[TritonConfig, tuple[str, ...]]:
         return TritonConfig(), ()
     try:
         with file.open("rb") as opened:
-            text = opened.read(_MOST_BYTES + 1).decode()
+            text = opened.read(MOST_BYTES + 1).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}; check the file") from error
     reading = read_triton_config(text, str(file))
     if reading.config is None:
         raise ArtifactError("; ".join(str(problem) for problem in reading.problems))
     return reading.config, tuple(str(note) for note in reading.notes)
-
-
-def version_folders(folder: Path) -> list[Path]:
-    """The folders of versions, by number."""
-    found = [each for each in _folders(folder) if _VERSION.match(each.name)]
-    return sorted(found, key=lambda each: int(each.name))
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.iterdir() if each.is_dir())
-    except OSError:
-        return []
 
 
 def _served(folder: Path, config: TritonConfig, label: str) -> list[Path]:
@@ -211,11 +186,3 @@ def _environment(folder: Path, config: TritonConfig, backend: Backend) -> Requir
     named = given.string_value.replace(_MODEL_FOLDER, str(folder))
     found = requirements_in(folder / named)
     return found if found.is_needed else None
-
-
-def _holds_class(file: Path) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return _CLASS.search(opened.read(_MOST_BYTES)) is not None
-    except OSError:
-        return False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from salver.engine.call import Call
+from salver.engine.call import Call, PartSource
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock
 from salver.errors import ErrorKind, ModelNotReady
@@ -81,6 +81,9 @@ class SubCall(Call):
         else:
             self._deliver(body, aux, self.coding)
 
+    def deliver_part(self, body: bytes, aux: int, source: PartSource) -> None:
+        self._parent.deliver_part(body, aux, source)
+
     def fail(self, kind: ErrorKind, message: str) -> None:
         if not self.is_abandoned:
             self._parent.fail(kind, f"{self._step}: {message}" if self._step else message)
@@ -118,6 +121,7 @@ class TransformedService:
         self.version = predictor.version
         self.transformer = transformer
         self.predictor = predictor
+        self.parts: Sequence[ServedModel] = (transformer, predictor)
         self.clock = clock
 
     @property

@@ -22,7 +22,7 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock
 from salver.graphs.plan import LogPolicy
 from salver.inference.metadata import ModelMetadata
-from salver.protocol.operations import CONTENT_BITS
+from salver.protocol.operations import CONTENT_BITS, is_stream
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.registry import Counter, Registry
 
@@ -175,6 +175,11 @@ class LoggedModel:
         self._new_id = new_id
 
     @property
+    def parts(self) -> Sequence[ServedModel]:
+        """The one whose payloads are logged."""
+        return (self.model,)
+
+    @property
     def status(self) -> ModelStatus:
         return self.model.status
 
@@ -191,7 +196,8 @@ class LoggedModel:
         event_id = call.header(b"ce-id").decode("latin-1") or self._new_id()
         if self._logs_requests:
             self._recorder.request(event_id, call)
-        if not self._logs_responses:
+        if not self._logs_responses or is_stream(call.codec):
+            # The responses of a stream are not kept until its end, and so not logged.
             self.model.submit(call)
             return
 
@@ -255,6 +261,10 @@ def content_type_of(tag: int, aux: int) -> str:
     codec = tag & CONTENT_BITS & 0xFF
     if codec in (Codec.V2_GRPC, Codec.TFS_GRPC, Codec.TFS_EXAMPLES_GRPC):
         return "application/x-protobuf"
-    if codec == Codec.TFS_EXAMPLES_JSON:
+    if codec in (Codec.TFS_EXAMPLES_JSON, Codec.MLFLOW_JSON):
         return "application/json"
+    if codec == Codec.MLFLOW_CSV:
+        return "text/csv"
+    if codec == Codec.MLFLOW_PARQUET:
+        return "application/vnd.apache.parquet"
     return "application/octet-stream" if aux else "application/json"

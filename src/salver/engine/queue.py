@@ -218,12 +218,14 @@ class ModelQueue:
         self._fail(call, ErrorKind.DEADLINE_EXCEEDED, f"{self.label} {fact}")
         call.is_abandoned = True
 
-    def observe_answers(self, batch: Sequence[Call]) -> None:
-        """Accounts for the latency of a batch that has just been answered."""
+    def observe_answers(self, batch: Sequence[Call]) -> float:
+        """Accounts for the latency of a batch that has just been answered; gives the time."""
         now_s = self._clock()
+        self.metrics.last_answer_s = now_s
         observe = self.metrics.observe_latency
         for call in batch:
             observe(now_s - call.arrived_s)
+        return now_s
 
     def _pump(self) -> None:
         self._is_pump_due = False

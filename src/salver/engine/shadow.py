@@ -19,6 +19,7 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, Scheduler
 from salver.errors import ErrorKind
 from salver.inference.metadata import ModelMetadata
+from salver.protocol.operations import is_stream
 from salver.telemetry.shadow import ShadowMetrics
 from salver.telemetry.trace import TraceContext
 
@@ -188,6 +189,7 @@ class ShadowedModel:
         clock: Clock,
     ) -> None:
         self.name = model.name
+        self.parts: Sequence[ServedModel] = (model, shadow)
         self._model = model
         self._shadow = shadow
         self._settings = settings
@@ -206,7 +208,8 @@ class ShadowedModel:
 
     def submit(self, call: Call) -> None:
         """See `ServedModel`."""
-        if self._random() >= self._settings.share:
+        if self._random() >= self._settings.share or is_stream(call.codec):
+            # Streams are not compared, and a copy would take a worker for as long.
             self._model.submit(call)
             return
         if self._is_full or not self._shadow.is_ready:

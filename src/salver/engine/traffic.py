@@ -129,6 +129,11 @@ class TrafficSplit:
         else:
             self.submit = self._submit_by_chance
 
+    @property
+    def parts(self) -> Sequence[ServedModel]:
+        """The models that it splits requests over."""
+        return self._table.models
+
     def tagged(self, tag: str) -> ServedModel | None:
         """The model that goes by the tag."""
         return self._table.by_tag.get(tag.encode())

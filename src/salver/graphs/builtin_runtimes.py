@@ -24,9 +24,11 @@ LOCAL_RUNTIMES: Mapping[str, str] = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "onnx": "onnx",
+    "mlflow": "mlflow",
     "pytorch": "torch",
     "pytorch-mar": "torch",
     "catboost": "catboost",
+    "program": "program",
     "python": "python",
     "custom": "python",
 }
@@ -72,6 +74,8 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
                 ("xgboost", "2", 2),
                 ("lightgbm", "3", 2),
                 ("lightgbm", "4", 2),
+                ("mlflow", "1", 1),
+                ("mlflow", "2", 1),
             ],
             "mlserver",
         ),
@@ -92,7 +96,10 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
                     "xgboost": ("1", "2", "3"),
                     "lightgbm": ("2", "3", "4"),
                     "onnx": ("1",),
+                    "mlflow": ("1", "2", "3"),
                     "pytorch": ("1", "2"),
+                    "catboost": ("1",),
+                    "program": ("1",),
                     "python": ("1",),
                 }.items()
                 for version in versions

@@ -46,6 +46,7 @@ _SERVER_RUNTIMES = {
     "XGBOOST_SERVER": "xgboost",
     "LIGHTGBM_SERVER": "lightgbm",
     "ONNX_SERVER": "onnx",
+    "MLFLOW_SERVER": "mlflow",
 }
 _FUNCTIONS = {"SIMPLE_MODEL": "simple_model", "AVERAGE_COMBINER": "average"}
 _PORT = 9000

@@ -94,6 +94,8 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     instead of predictions (`preprocess`, `postprocess`, `explain`); `wants_headers`: they are
     to be given the caller's headers. `signatures` are all that the model has, where it has such; a
     request chooses one by its parameter `signature_name`, else `inputs` and `outputs` hold.
+    `decoupled` models give any number of responses to a request, none included; those are never
+    batchable.
     """
 
     platform: str
@@ -110,3 +112,4 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     operations: tuple[str, ...] = ()
     wants_headers: bool = False
     signatures: tuple[SignatureMetadata, ...] = ()
+    decoupled: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from salver.protocol.generate_json import GenerateJsonCodec
 from salver.protocol.mlflow_csv import MlflowCsvCodec
 from salver.protocol.mlflow_json import MlflowJsonCodec
 from salver.protocol.mlflow_parquet import MlflowParquetCodec
@@ -14,6 +15,7 @@ from salver.protocol.tfs_examples_grpc import TfsExamplesGrpcCodec
 from salver.protocol.tfs_examples_json import TfsExamplesJsonCodec
 from salver.protocol.tfs_grpc import TfsGrpcCodec
 from salver.protocol.v1_json import V1JsonCodec
+from salver.protocol.v2_form import V2FormCodec
 from salver.protocol.v2_grpc import V2GrpcCodec
 from salver.protocol.v2_json import V2JsonCodec
 from salver.protocol.wire import Codec, WireCodec
@@ -31,6 +33,8 @@ _CODECS: Mapping[int, WireCodec] = MappingProxyType(
         Codec.MLFLOW_JSON: MlflowJsonCodec(),
         Codec.MLFLOW_CSV: MlflowCsvCodec(),
         Codec.MLFLOW_PARQUET: MlflowParquetCodec(),
+        Codec.GENERATE_JSON: GenerateJsonCodec(),
+        Codec.V2_FORM: V2FormCodec(),
     }
 )
 

@@ -49,6 +49,10 @@ class FrameKind(IntEnum):
     TAKEN = 9
     """Parts of items of the batch under way have been passed on: numbers and counts are the rows'
     tags and auxes."""
+    ASK = 10
+    """The worker is to say what it has done so far; comes between batches, and has no items."""
+    FACTS = 11
+    """The answer, or what the worker says unasked: one JSON text, outside any batch."""
 
 
 class ContentCoding(IntEnum):
@@ -138,6 +142,11 @@ def taken_frame(batch_id: int, item: int, count: int) -> bytes:
 def part_head(batch_id: int, item: int, aux: int, size: int) -> bytes:
     """What precedes one response of a stream; parts never lie in shared memory."""
     return reply_head(batch_id, FrameKind.PART, (item, aux, size), size, is_shared=False)
+
+
+def ask_frame() -> bytes:
+    """Asks the worker for its facts."""
+    return request_head(0, FrameKind.ASK, (), 0, is_shared=False)
 
 
 def reply_head(

@@ -19,6 +19,8 @@ class Codec(IntEnum):
     MLFLOW_JSON = 9
     MLFLOW_CSV = 10
     MLFLOW_PARQUET = 11
+    GENERATE_JSON = 12
+    V2_FORM = 13
 
 
 RAW_BODY_AUX = -1

@@ -58,11 +58,10 @@ def check_json(path: Path) -> None:
     """Raises `ValueError` for a JSON model whose trees do not fit its features and leaves."""
     with path.open("rb") as file:
         document = json.load(file)
-    if not isinstance(document, Mapping):
-        raise ValueError("it is no JSON object")
+    document = document if isinstance(document, Mapping) else {}
     features = document.get("features_info")
     floats = features.get("float_features", ()) if isinstance(features, Mapping) else None
-    trees = document.get("oblivious_trees", ())
+    trees = document.get("oblivious_trees", [])
     if floats is None or not isinstance(trees, list):
         raise ValueError("it lacks features_info or its trees; save it with format='json'")
     columns = len(floats)

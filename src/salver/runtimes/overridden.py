@@ -6,13 +6,14 @@ Owns which of such sayings can be kept. What a model computes does not change.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import msgspec
 
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse
-from salver.runtimes.ports import LoadedModel, ModelSource
+from salver.runtimes.ports import LoadedModel, ModelSource, StreamingModel
 
 logger = logging.getLogger("salver.worker")
 
@@ -45,9 +46,16 @@ class OverriddenModel:
         return self._metadata
 
     def predict(self, request: InferRequest) -> InferResponse:
+        return self._model.predict(self._completed(request))
+
+    def stream(self, request: InferRequest) -> Iterator[InferResponse]:
+        """See `StreamingModel`."""
+        return cast(StreamingModel, self._model).stream(self._completed(request))
+
+    def _completed(self, request: InferRequest) -> InferRequest:
         if self._defaults and not request.outputs:
-            request = msgspec.structs.replace(request, outputs=self._defaults)
-        return self._model.predict(request)
+            return msgspec.structs.replace(request, outputs=self._defaults)
+        return request
 
     def unload(self) -> None:
         self._model.unload()

@@ -7,7 +7,7 @@ its framework is missing; the framework itself only inside `load`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +75,20 @@ class CompilesLater(Protocol):
         """Compiles, calling `meanwhile` between two pieces of work, for requests to be answered.
 
         False if another process is compiling the same model: to be called again a little later.
+        """
+
+
+class StreamingModel(LoadedModel, Protocol):
+    """A loaded model whose `metadata.decoupled` is set: any number of responses to a request.
+
+    Its `predict` raises `Unsupported` unless exactly one response comes (`only_response`), or
+    answers in a way of its own.
+    """
+
+    def stream(self, request: InferRequest) -> Iterator[InferResponse]:
+        """The responses as they are made; what has `close` is closed when its reader leaves.
+
+        May raise what `predict` may, at any response.
         """
 
 

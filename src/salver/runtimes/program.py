@@ -76,7 +76,7 @@ class ProgramModel:
         self._count += 1
         number = str(self._count)
         body = [raw_of(tensor) for tensor in request.inputs]
-        lines = [("request", number)]
+        lines: list[tuple[str, ...]] = [("request", number)]
         lines += [
             ("input", each.name, each.datatype, shape_text(each.data.shape), str(len(raw)))
             for each, raw in zip(request.inputs, body, strict=True)
@@ -102,7 +102,7 @@ class ProgramModel:
         if missing:
             listed = ", ".join(f"'{name}'" for name in found) or "none"
             raise ModelFailed(f"its program answered no output '{missing[0]}'; it gave {listed}")
-        parameters = dict(each[:2] for each in answer.values("parameter") if len(each) > 1)
+        parameters = {each[0]: each[1] for each in answer.values("parameter") if len(each) > 1}
         return InferResponse(tuple(found[name] for name in wanted if name in found), parameters)
 
     def _check_output(self, tensor: Tensor) -> None:

@@ -110,7 +110,7 @@ class ProgramChild:
         while len(buffer) < count:
             if deadline_s is not None and not self._is_readable(deadline_s - time.monotonic()):
                 raise TimeoutError
-            data = os.read(self._answers, max(_READ_BYTES, count - len(buffer)))
+            data = os.read(self._answers, min(max(_READ_BYTES, count - len(buffer)), _PIPE_BYTES))
             if not data:
                 raise ProgramEnded(self._cause("closed its output"))
             buffer += data

@@ -78,7 +78,7 @@ def _array(name: str, datatype: str, raw: bytes) -> Array:
         return np.frombuffer(raw, dtype=np.uint8) != 0
     array: Array = np.frombuffer(raw, dtype=wanted)
     if datatype == "BF16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
+        array = (array.astype(np.uint32) << 16).view(np.float32)
     return array
 
 

@@ -2,15 +2,16 @@
 
 The class needs `predict`; it may have `load`, `preprocess`, `postprocess` and `unload`. Class
 attributes tell what code cannot: `inputs` and `outputs` (lists of dicts with `name`,
-`datatype`, `shape`), `batchable` (False), `idempotent` (True) and `example` (an input to warm
-up with). Owns the order of the calls; conversions are `arguments.py`'s and `answers.py`'s.
+`datatype`, `shape`), `batchable` (False), `idempotent` (True), `decoupled` (see
+`python_streams.py`) and `example` (an input to warm up with). Owns the order of the calls;
+conversions are `arguments.py`'s and `answers.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from salver.inference.tensor import InferRequest, InferResponse, Tensor, tensor_
 from salver.runtimes.answers import response_of
 from salver.runtimes.arguments import arguments_of, call_arguments, inputs_of
 from salver.runtimes.ports import ModelSource
+from salver.runtimes.python_streams import Stepper, only_response, streaming_method
 from salver.runtimes.tabular import INPUT_NAME
 from salver.runtimes.user_module import import_user_module, user_failures
 
@@ -56,10 +58,16 @@ class PythonModel:
         self._instance = instance
         self._source = source
         self._loop: asyncio.AbstractEventLoop | None = None
-        steps = [getattr(instance, each, None) for each in ("preprocess", "predict", "postprocess")]
-        if not callable(steps[1]):
+        before, predict, after = (
+            getattr(instance, each, None) for each in ("preprocess", "predict", "postprocess")
+        )
+        self._stream = streaming_method(instance)
+        self._predicts = callable(predict) and predict != self._stream
+        if not self._predicts and self._stream is None:
             raise LoadFailed(f"model '{source.name}': {source.attribute} has no method predict")
-        self._steps = [each for each in steps if callable(each)]
+        main = predict if self._predicts else self._stream
+        self._steps = [each for each in (before, main, after) if callable(each)]
+        self._has_before, self._after = callable(before), after if callable(after) else None
         with user_failures(source, f"reading {source.attribute}.{self._steps[0].__name__}"):
             self._arguments = arguments_of(self._steps[0])
         with user_failures(source, f"reading the attributes of {source.attribute}"):
@@ -81,9 +89,19 @@ class PythonModel:
         example = getattr(self._instance, "example", None)
         if example is not None:
             with user_failures(self._source, f"{self._source.attribute} on its example"):
-                self.predict(_example_request(example, self._metadata))
+                self._try_out(_example_request(example, self._metadata))
+
+    def _try_out(self, request: InferRequest) -> None:
+        if self._predicts:
+            self.predict(request)
+        else:
+            responses = self.stream(request)
+            next(responses, None)
+            responses.close()
 
     def predict(self, request: InferRequest) -> InferResponse:
+        if not self._predicts:
+            return only_response(self.stream(request))
         positional, named = call_arguments(self._arguments, request)
         first, *rest = self._steps
         answer = self._finished(first(*positional, **named))
@@ -94,6 +112,22 @@ class PythonModel:
         if metadata.batchable and request.inputs and request.inputs[0].data.ndim:
             rows = len(request.inputs[0].data)
         return response_of(answer, metadata.outputs, request.outputs, rows)
+
+    def stream(self, request: InferRequest) -> Generator[InferResponse]:
+        """See `StreamingModel`. Each thing that the class yields is a response."""
+        assert self._stream is not None
+        positional, named = call_arguments(self._arguments, request)
+        if self._has_before:
+            before = self._steps[0]
+            positional, named = [self._finished(before(*positional, **named))], {}
+        stepper = Stepper(self._stream(*positional, **named), self._finished)
+        try:
+            for answer in stepper:
+                if self._after is not None:
+                    answer = self._finished(self._after(answer))
+                yield response_of(answer, self._metadata.outputs, request.outputs, None)
+        finally:
+            stepper.close()
 
     def unload(self) -> None:
         unload = getattr(self._instance, "unload", None)
@@ -124,10 +158,12 @@ class PythonModel:
             outputs=outputs,
             default_outputs=tuple(each.name for each in outputs),
             positional_input=len(inputs) == 1 and len(self._arguments) == 1,
-            batchable=bool(batchable)
-            if batchable is not None
-            else self._source.batch_requested and takes_rows,
+            batchable=self._stream is None
+            and bool(
+                self._source.batch_requested and takes_rows if batchable is None else batchable
+            ),
             idempotent=bool(getattr(self._instance, "idempotent", True)),
+            decoupled=self._stream is not None,
         )
 
 

@@ -31,6 +31,8 @@ from salver.spec.pods import Container, PodSpec
 from salver.spec.problems import Finding, Path, did_you_mean, quoted
 
 _ONE_SLASH = re.compile(r"([a-z][a-z0-9+.-]*):(/[^/].*|[^/0-9\\].*)?")
+_OPAQUE = ("file", "models", "runs", "mlflow-artifacts")
+"""Schemes whose URIs may have one slash: `models:/NAME/VERSION`."""
 
 
 def check_metadata(metadata: ObjectMeta, type_: ResourceType) -> Iterator[Finding]:
@@ -153,7 +155,7 @@ def check_uri(uri: str | None, path: Path) -> Iterator[Finding]:
     elif uri != uri.strip():
         yield path, f"has spaces around it: {quoted(uri)}"
     elif found := _ONE_SLASH.fullmatch(uri):
-        if found[1] != "file":
+        if found[1] not in _OPAQUE:
             rest = (found[2] or "").lstrip("/")
             yield path, f"is no URI: {quoted(uri)}; did you mean {quoted(f'{found[1]}://{rest}')}?"
     elif re.match(r"(gs|s3|pvc|hf|https?)://(/|$)", uri):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from salver.errors import ErrorKind
+from salver.telemetry.batch_table import BatchTable
+from salver.telemetry.engine_metrics import EngineMetrics
 from salver.telemetry.registry import Counter, Gauge, Histogram, Registry
 
 DURATION_BOUNDS_S: tuple[float, ...] = (
@@ -20,6 +22,28 @@ SIZE_BOUNDS: tuple[float, ...] = tuple(float(1 << power) for power in range(14))
 _FAILURES = tuple(kind for kind in ErrorKind if kind is not ErrorKind.OK)
 
 
+class StreamMetrics:
+    """What is counted of streams, for the models that have them."""
+
+    __slots__ = ("first_part", "left", "parts")
+
+    def __init__(self, registry: Registry, of: dict[str, str]) -> None:
+        self.parts: Counter = registry.counter(
+            "salver_stream_parts_total", "Responses sent one by one, as parts of streams.", **of
+        )
+        self.left: Counter = registry.counter(
+            "salver_streams_left_total",
+            "Streams ended early: the client left, or read nothing for too long.",
+            **of,
+        )
+        self.first_part: Callable[[float], None] = registry.histogram(
+            "salver_stream_first_part_seconds",
+            "Seconds from a request's arrival to the first response of its stream.",
+            DURATION_BOUNDS_S,
+            **of,
+        ).observe
+
+
 class ModelMetrics:
     """The numbers of one version of one model. Durations in seconds, sizes in bytes.
 
@@ -29,12 +53,19 @@ class ModelMetrics:
     """
 
     __slots__ = (
+        "_engines",
         "_errors",
+        "_labels",
+        "_registry",
+        "_streams",
+        "answered_errors",
         "batch_requests",
         "batch_rows",
+        "batch_table",
         "batches",
         "compute_duration",
         "in_flight",
+        "last_answer_s",
         "load_duration",
         "memory_bytes",
         "observe_latency",
@@ -50,9 +81,25 @@ class ModelMetrics:
     )
 
     def __init__(self, registry: Registry, model: str, version: str) -> None:
+        self._engines: EngineMetrics | None = None
+        self.batch_table = BatchTable()
+        self.last_answer_s = 0.0
+        """When the last batch was answered, on the gateway's clock; 0: none was."""
+        self.answered_errors = 0
+        """Requests that a worker answered with an error."""
         self._bind_requests(registry, {"model": model, "version": version})
         self._bind_batches(registry, {"model": model, "version": version})
         self._bind_life(registry, {"model": model, "version": version})
+        self._registry = registry
+        self._labels = {"model": model, "version": version}
+        self._streams: StreamMetrics | None = None
+
+    @property
+    def streams(self) -> StreamMetrics:
+        """Those of its streams, made with the first one: most models have none."""
+        if self._streams is None:
+            self._streams = StreamMetrics(self._registry, self._labels)
+        return self._streams
 
     def _bind_requests(self, registry: Registry, of: dict[str, str]) -> None:
         counter = registry.counter
@@ -136,6 +183,18 @@ class ModelMetrics:
         self.batch_requests.observe(requests)
         self.batch_rows.observe(rows)
         self.compute_duration.observe(compute_s)
+
+    @property
+    def engines(self) -> EngineMetrics:
+        """Of the engines before a compiled model; made when they are first asked for."""
+        if self._engines is None:
+            self._engines = EngineMetrics(self._registry, self._labels)
+        return self._engines
+
+    @property
+    def errors(self) -> int:
+        """Requests that were answered with an error, or refused."""
+        return int(sum(counter.value for counter in self._errors))
 
     def count_error(self, kind: ErrorKind, times: int = 1) -> None:
         """Requests were answered with an error; `OK` is none."""

@@ -91,7 +91,7 @@ def test_a_model_of_named_numbers_takes_columns_or_its_matrix(zoo: Any) -> None:
     same(only(model.predict(ask(**dict(reversed(columns.items()))))), wanted)
     same(only(model.predict(matrix(zoo.rows))), wanted)
     with pytest.raises(InvalidInput, match="column 'e' is missing"):
-        model.predict(ask(**{name: zoo.rows[:, 0] for name in "abcd"}))
+        model.predict(ask(**dict.fromkeys("abcd", zoo.rows[:, 0])))
 
 
 def test_engines_are_accepted_by_the_probes_and_named_in_the_report(zoo: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.graphs.manifests import desire_of, plan_of, resource
 
+from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
 from salver.graphs.plan import CommandRunner, ContainerRunner, EnvReference, ModelRunner
 from salver.graphs.selection import PlanError
 
@@ -87,12 +88,12 @@ def test_the_uri_may_come_from_the_environment() -> None:
 
 
 def test_a_format_that_only_others_serve_says_which_are_served_here() -> None:
-    known = runtime("{name: kserve-container, image: kserve/sklearnserver}", "[{name: pmml}]")
+    known = runtime("{name: kserve-container, image: kserve/sklearnserver}", "[{name: paddle}]")
     reason, text = refusal(
-        "{model: {modelFormat: {name: pmml}, runtime: mine, storageUri: gs://m}}", known
+        "{model: {modelFormat: {name: paddle}, runtime: mine, storageUri: gs://m}}", known
     )
     assert reason == "NoSupportingRuntime"
-    assert "this machine's workers serve custom, lightgbm, onnx, python, sklearn, xgboost" in text
+    assert f"this machine's workers serve {', '.join(sorted(LOCAL_RUNTIMES))} only" in text
 
 
 # Runtimes that somebody applied.

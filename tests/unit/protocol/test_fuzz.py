@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -184,6 +185,19 @@ def test_arbitrary_seldon_messages_are_refused_or_read(
 
 
 MARKS = st.sampled_from([b"[", b'"', b"-", b"9"])
+
+
+def parquet_of() -> bytes:
+    """A table of four columns."""
+    import pyarrow
+    import pyarrow.parquet
+
+    file = io.BytesIO()
+    columns: dict[str, list[float]] = {"a": [6.8], "b": [2.8], "c": [4.8], "d": [1.4]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
 VALID = {
     Codec.V2_JSON: (
         b'{"inputs":[{"name":"input-0","shape":[2,4],"datatype":"FP64",'
@@ -220,6 +234,9 @@ VALID = {
             }
         },
     ).SerializeToString(),
+    Codec.MLFLOW_JSON: b'{"dataframe_split":{"columns":["a","b","c","d"],"data":[[1,2,3,4.5]]}}',
+    Codec.MLFLOW_CSV: b"a,b,c,d\n6.8,2.8,4.8,1.4\n",
+    Codec.MLFLOW_PARQUET: parquet_of(),
 }
 
 
@@ -239,7 +256,7 @@ def test_mutations_of_valid_requests_are_refused_or_read(
     accepted(codec, bytes(body), 0, iris)
 
 
-@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("codec", [each for each in Codec if each is not Codec.MLFLOW_CSV])
 def test_every_truncation_is_refused(iris: ModelIdentity, codec: Codec) -> None:
     body = VALID[codec]
     if codec is Codec.SELDON_GRPC:

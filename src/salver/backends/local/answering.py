@@ -17,6 +17,7 @@ import msgspec
 from salver.backends.local.codings import COMPRESS_FROM_BYTES, compress, decompress
 from salver.backends.local.function_chain import run_steps
 from salver.backends.local.steps import StepCall, perform
+from salver.backends.local.streaming import NoParts, PartSink, Streamer
 from salver.errors import ErrorKind, ModelFailed, RequestError, SalverError, Unsupported
 from salver.inference.tensor import InferRequest, InferResponse
 from salver.protocol.bundle import pack, unpack_call
@@ -27,12 +28,13 @@ from salver.protocol.operations import (
     CONTENT_BITS,
     WITH_HEADERS,
     Operation,
+    is_stream,
     operation_of,
     split_headers,
 )
 from salver.protocol.seldon_meta import empty_message, read_feedback
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
-from salver.runtimes.ports import LoadedModel, LoadedSteps
+from salver.runtimes.ports import CompilesLater, LoadedModel, LoadedSteps
 from salver.runtimes.step_ports import LoadedFunctions
 
 logger = logging.getLogger("salver.worker")
@@ -84,6 +86,11 @@ class Answerer:
         self._has_functions = Operation.STEP.method in model.metadata.operations
         self.is_cancelled: Callable[[int], bool] = _never
         """Whether nobody waits any more for an item of the batch, by its number."""
+        self.compiles: CompilesLater | None = None
+        """The model, if engines may answer in its framework's place."""
+        self.parts: PartSink = NoParts()
+        """Where streams go."""
+        self._streamer = Streamer(model, identity)
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
@@ -136,10 +143,16 @@ class Answerer:
         return groups
 
     def _perform(self, index: int, tag: int, aux: int, body: Data, answers: Answers) -> None:
-        """Answers an item that asks for a step around a model."""
+        """Answers an item that asks for a step around a model, or for a stream."""
         started_ns = time.perf_counter_ns()
+        waited_ns = 0
         try:
-            answers.items[index] = self._step(index, tag, aux, body)
+            if is_stream(tag):
+                answers.rows += 1
+                answers.items[index] = self._stream(index, tag, aux, body)
+                waited_ns = self._streamer.waited_ns
+            else:
+                answers.items[index] = self._step(index, tag, aux, body)
         except ModelFailed as error:
             answers.items[index] = _refusal(ModelFailed(f"{self._label} failed: {error}"))
         except RequestError as error:
@@ -151,8 +164,17 @@ class Answerer:
             logger.exception("%s raised", self._label)
             text = f"{self._label} raised {type(error).__name__}: {error}"
             answers.items[index] = _refusal(ModelFailed(text))
-        answers.compute_ns += time.perf_counter_ns() - started_ns
+        answers.compute_ns += time.perf_counter_ns() - started_ns - waited_ns
         answers.runs += 1
+
+    def _stream(self, index: int, tag: int, aux: int, body: Data) -> Item:
+        """Sends a request's responses one by one; the item is the last of them, or empty."""
+        if tag >> 8 & 0xFF:
+            body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
+        number = Codec(tag & 0xFF)
+        request = _CODECS[number].decode(body, aux, self._identity)
+        last = self._streamer.run(_CODECS[number], number, request, index, self.parts)
+        return Item(0, last.json_length, last.body)
 
     def _step(self, index: int, tag: int, aux: int, body: Data) -> Item:
         model = self._model

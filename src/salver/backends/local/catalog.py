@@ -17,7 +17,7 @@ from salver.backends.environments.manager import PreparedEnvironment
 from salver.backends.local.environment import Environment
 from salver.backends.local.model import LocalModel
 from salver.backends.local.model_environments import Environments, ModelEnvironments
-from salver.backends.local.options import ModelOptions, batch_limits, load_order, tailored
+from salver.backends.local.options import ModelOptions, batch_limits, load_order, pooled, tailored
 from salver.backends.local.pool import ModelPool
 from salver.backends.local.pooled import Prepared, Source
 from salver.backends.local.worker_messages import LoadOrder
@@ -286,7 +286,7 @@ class LocalCatalog:
         if not target.runtime or not target.preload:
             target = await asyncio.to_thread(read_target, target)
         suited = await self.suiting.suited(target)
-        options = tailored(self._options, target.overrides)
+        options = pooled(tailored(self._options, target.overrides))
         return load_order(target, options, suited.caveat), suited.environment
 
     def _choose_default(self, name: str) -> None:
@@ -518,6 +518,8 @@ def options_of(settings: ServeSettings) -> ModelOptions:
         load_timeout_s=settings.load_timeout,
         drain_timeout_s=settings.drain_timeout,
         max_body_bytes=settings.max_body_size,
+        compile=settings.compile,
+        verdicts=str(settings.state_dir / "compiled"),
         log_format=settings.log_format,
         log_level=settings.log_level,
     )

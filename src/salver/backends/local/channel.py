@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
+from collections.abc import Callable
 
 from salver.backends.local.answering import Answers
 from salver.backends.local.arena import ArenaReader, ArenaWriter
+from salver.backends.local.part_window import PartWindow
 from salver.backends.local.polling import PollPolicy
 from salver.protocol.frame import (
     HEADER,
@@ -17,10 +20,14 @@ from salver.protocol.frame import (
     Item,
     frame_size,
     parse_request,
+    part_head,
     reply_head,
 )
+from salver.protocol.wire import EncodedResponse
 
 _BUFFER_BYTES = 256 << 10
+_NEWS = (FrameKind.CANCEL, FrameKind.TAKEN, FrameKind.ASK)
+"""What the gateway sends about a batch that is under way, and its question for facts."""
 
 
 class WorkerChannel:
@@ -38,13 +45,19 @@ class WorkerChannel:
         self._batch_id = 0
         self._filled = 0
         self._cancelled: set[int] = set()
+        self._window = PartWindow()
+        self._window_batch_id = 0
+        self.on_asked: Callable[[], object] = lambda: None
+        """Called when the gateway asks for the worker's facts."""
 
     def receive(self) -> Frame | None:
         """The next frame; its payload is valid until the next call. None: gateway gone."""
         filled = self._poll(memoryview(self._buffer))
         frame = self._read_on(filled)
-        while frame is not None and frame.kind == FrameKind.CANCEL:
-            # It came too late: the batch was answered already. The next frame may be behind it.
+        while frame is not None and frame.kind in _NEWS:
+            if frame.kind == FrameKind.ASK:
+                self.on_asked()
+            # Else it came too late: the batch was answered already. The next frame may be behind.
             filled = self._filled - frame.offset
             self._buffer[:filled] = self._buffer[frame.offset : self._filled]
             frame = self._read_on(filled or self._poll(memoryview(self._buffer)))
@@ -59,12 +72,47 @@ class WorkerChannel:
         While the worker is at a batch, the gateway sends nothing else.
         """
         while self._has_news():
-            head = self._socket.recv(HEADER.size, socket.MSG_WAITALL)
-            rest = self._socket.recv(frame_size(head) - HEADER.size, socket.MSG_WAITALL)
-            frame = parse_request(head + rest)
-            if frame.batch_id == self._batch_id:
-                self._cancelled.update(frame.table[0::3])
+            self._read_news()
         return item in self._cancelled
+
+    def wait_room(self, item: int) -> bool:
+        """Waits until another part of the stream may be sent; False: nobody waits for it.
+
+        Without a time limit of its own: the gateway keeps the time, and cancels. A stream is alone
+        in its batch, so there is one window.
+        """
+        if self._window_batch_id != self._batch_id:
+            self._window_batch_id = self._batch_id
+            self._window.clear()
+        while not self.is_cancelled(item):
+            if not self._window.is_full:
+                return True
+            self._read_news()
+        return False
+
+    def send_part(self, item: int, response: EncodedResponse) -> None:
+        """Sends one response of a stream."""
+        size = len(response.body)
+        self._window.sent(size)
+        head = part_head(self._batch_id, item, response.json_length, size)
+        self._send(head + response.body)
+
+    def _read_news(self) -> None:
+        """Takes in one frame about the present batch, waiting for it if need be."""
+        try:
+            head = self._socket.recv(HEADER.size, socket.MSG_WAITALL)
+            if len(head) < HEADER.size:
+                os._exit(0)  # As in `_send`.
+            rest = self._socket.recv(frame_size(head) - HEADER.size, socket.MSG_WAITALL)
+        except OSError:
+            os._exit(0)
+        frame = parse_request(head + rest)
+        if frame.batch_id != self._batch_id:
+            return
+        if frame.kind == FrameKind.TAKEN:
+            self._window.taken(sum(frame.table[1::3]))
+        else:
+            self._cancelled.update(frame.table[0::3])
 
     def _has_news(self) -> bool:
         try:
@@ -72,6 +120,20 @@ class WorkerChannel:
         except OSError:
             return False
         return len(head) == HEADER.size
+
+    def await_news(self, timeout_s: float) -> bool:
+        """Whether something comes within that time: a frame, or the gateway's end."""
+        return bool(select.select([self._socket], (), (), timeout_s)[0])
+
+    @property
+    def is_at_end(self) -> bool:
+        """The gateway has gone."""
+        try:
+            return not self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _read_on(self, filled: int) -> Frame | None:
         """The frame of which the buffer holds the beginning."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 from salver.backends.local.crew import Crew, to_retire
+from salver.backends.local.engine_facts import EngineFacts
 from salver.backends.local.environment import Environment
 from salver.backends.local.options import ModelOptions
 from salver.backends.local.readiness import (
@@ -26,10 +28,11 @@ from salver.backends.local.readiness import (
     Readiness,
 )
 from salver.backends.local.replica import LocalReplica
-from salver.backends.local.worker_messages import LoadOrder, LoadReport
+from salver.backends.local.worker_messages import LoadOrder, LoadReport, WorkerFacts
 from salver.backends.processes.output import OutputLog
 from salver.control.lifecycle import ReplicaState, backoff_s
 from salver.engine.call import Call
+from salver.engine.model_facts import ModelFacts, statistics_of
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock, ModelQueue
 from salver.errors import ErrorKind, LoadFailed, ModelNotReady
@@ -44,6 +47,8 @@ _MAX_LOAD_DEATHS = 3
 _LEAST_HOLD_OFF_S = 1.0
 """A model that could not be started on demand is not tried again before."""
 _CLOCK_STEP_S = 1e-3
+_CANCEL_S = 1.0
+"""How long a stream that has been cancelled may take to end."""
 
 
 class LocalModel:
@@ -81,6 +86,8 @@ class LocalModel:
         """Called when the process of a worker has ended, whatever the reason."""
         self.memory_bytes = 0
         """What one worker takes, where somebody measures it; 0: nobody does."""
+        self.engines = EngineFacts(queue.label, queue.metrics)
+        """What its workers say of the engines that answer in their framework's place."""
         self._wanted = options.replicas
         self._clock = clock
         self._environment: Environment | None = None
@@ -364,6 +371,7 @@ class LocalModel:
 
     def on_loaded(self, replica: LocalReplica, report: LoadReport) -> None:
         self.report = report
+        self.engines.loaded(report.compiled)
         self.queue.is_idempotent = report.metadata.idempotent
         self.queue.metrics.load_duration.value = report.load_s + report.warmup_s
         self._is_resting = False
@@ -383,8 +391,11 @@ class LocalModel:
         self, replica: LocalReplica, batch: list[Call], rows: int, compute_ns: int
     ) -> None:
         metrics = self.queue.metrics
-        metrics.observe_batch(len(batch), rows, compute_ns * 1e-9)
-        self.queue.observe_answers(batch)
+        compute_s = compute_ns * 1e-9
+        metrics.observe_batch(len(batch), rows, compute_s)
+        worker_s = self.queue.observe_answers(batch) - replica.since_s
+        waited_s = replica.since_s - batch[0].arrived_s
+        metrics.batch_table.observe(rows, len(batch), waited_s, compute_s, worker_s)
         if replica.state is ReplicaState.READY:
             self._deaths = 0
             self.queue.on_idle(replica, len(batch))
@@ -397,13 +408,44 @@ class LocalModel:
                 self._replace(replica, "worker has used up its memory")
 
     def on_refused(self, kind: ErrorKind) -> None:
+        self.queue.metrics.answered_errors += 1
         self.queue.metrics.count_error(kind)
+
+    def on_facts(self, replica: LocalReplica, facts: WorkerFacts) -> None:
+        self.engines.note(id(replica), facts)
+
+    def facts(self) -> Sequence[ModelFacts]:
+        """See `KnownModel`."""
+        options = self.options
+        return [
+            ModelFacts(
+                self.name,
+                self.version,
+                statistics_of(self.queue.metrics, self._clock(), time.time),
+                workers=self.ready_replicas,
+                threads=options.threads,
+                max_batch_rows=options.max_batch_rows,
+                max_batch_delay_s=options.max_batch_delay_s,
+                compiled=self.engines.report,
+                counts=self.engines.counts,
+            )
+        ]
+
+    def on_part(self, call: Call, *, is_first: bool) -> None:
+        streams = self.queue.metrics.streams
+        streams.parts.value += 1
+        if is_first:
+            streams.first_part(self._clock() - call.arrived_s)
+
+    def on_left(self, call: Call) -> None:
+        self.queue.metrics.streams.left.value += 1
 
     def on_closed(self, replica: LocalReplica) -> None:
         self.queue.remove(replica)
 
     def on_gone(self, replica: LocalReplica) -> None:
         self._crew.forget(replica)
+        self.engines.forget(id(replica))
         if self.on_worker_gone is not None:
             self.on_worker_gone()
 
@@ -519,6 +561,7 @@ class LocalModel:
     def check(self, now_s: float) -> None:
         """Answers calls past their deadline, and ends workers that do not answer."""
         self.queue.expire()
+        self.engines.ask(lambda: self._crew.members, now_s)
         for replica in self._crew.everybody:
             self._check_replica(replica, now_s)
         self._crew.kill_stuck(now_s, self.options.load_timeout_s)
@@ -535,12 +578,16 @@ class LocalModel:
             # Once is enough here: a second try would take as long.
             self._deaths = _MAX_LOAD_DEATHS
             self._crew.kill(replica, f"did not load within {load_timeout_s:g} s")
+        stream = replica.stream
         for call in replica.batch:
             if call.deadline_s <= now_s and not call.is_abandoned:
-                self.queue.time_out(call, now_s)
+                self.queue.time_out(call, now_s, "" if stream is None else stream.overdue())
         if replica.batch:
             replica.cancel_abandoned()
         request_timeout_s = self.options.timeout_s or self.options.request_timeout_s
+        if stream is not None:
+            # It may only have waited for its client: then it ends once it has been told.
+            request_timeout_s += _CANCEL_S
         if replica.batch and lasted_s > request_timeout_s:
             self._crew.kill(replica, f"did not answer within {request_timeout_s:g} s")
 

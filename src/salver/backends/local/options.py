@@ -37,6 +37,10 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The model's own time limit for a request; 0: the server's."""
     load_timeout_s: float = 300.0
     drain_timeout_s: float = 30.0
+    compile: str = "auto"
+    """Whether faster engines are built for it, unless it says so itself."""
+    verdicts: str = ""
+    """The folder that keeps what compiling found out; empty: nothing is kept."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables set in the worker before it loads the model."""
     max_body_bytes: int = 64 << 20
@@ -51,6 +55,12 @@ def batch_limits(options: ModelOptions) -> BatchLimits:
         max_requests=min(most, options.concurrency) if options.concurrency else most,
         max_delay_s=options.max_batch_delay_s,
     )
+
+
+def pooled(options: ModelOptions) -> ModelOptions:
+    """The options of the shared pool's models: compiling costs time and memory, and such models
+    come and go."""
+    return msgspec.structs.replace(options, compile="off") if options.compile == "auto" else options
 
 
 def first_scale(policy: ScalingPolicy) -> int:
@@ -94,4 +104,6 @@ def load_order(target: ModelTarget, options: ModelOptions, caveat: str = "") -> 
         platform=overrides.platform,
         inputs=overrides.inputs,
         outputs=overrides.outputs,
+        compile=options.compile,
+        verdicts=options.verdicts,
     )

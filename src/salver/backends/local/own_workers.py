@@ -15,7 +15,7 @@ from salver.artifacts.layout import ModelTarget, discover
 from salver.backends.local.catalog import LocalCatalog
 from salver.backends.local.model import LocalModel
 from salver.backends.local.model_environments import Suited
-from salver.backends.local.options import ModelOptions, first_scale, load_order, tailored
+from salver.backends.local.options import ModelOptions, first_scale, load_order, pooled, tailored
 from salver.backends.local.pooled import Prepared
 from salver.control.ports import Phase, Report, RevisionOrder
 from salver.engine.instance_batcher import instance_limits
@@ -86,7 +86,7 @@ class OwnWorkers:
         """What a worker is told that is to load the artifact, its environment made."""
         target = await asyncio.to_thread(target_of, name, path, runner)
         suited = await self._suited(target, runner, report)
-        options = model_options(self._defaults, plan, runner)
+        options = pooled(model_options(self._defaults, plan, runner))
         return load_order(target, options, suited.caveat), suited.environment
 
     def label(self, order: RevisionOrder) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from salver.backends.local.model import LocalModel
 from salver.backends.local.readiness import STANDBY
 from salver.backends.local.worker_messages import LoadOrder
 from salver.engine.call import Call
+from salver.engine.model_facts import ModelFacts
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock
 from salver.errors import ErrorKind, ModelNotReady
@@ -130,6 +131,10 @@ class PooledModel:
             raise ModelNotReady(self._unloaded())
         self.used_s = self.pool.clock()
         await (self.local or self.pool.open(self)).wait_ready(timeout_s)
+
+    def facts(self) -> Sequence[ModelFacts]:
+        """See `KnownModel`."""
+        return self.local.facts() if self.local is not None else []
 
     def submit(self, call: Call) -> None:
         """Queues the call; loads the model if it is not loaded."""

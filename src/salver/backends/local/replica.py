@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 import msgspec
@@ -16,7 +17,8 @@ import msgspec
 from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
 from salver.backends.local.environment import Environment, cause_of_end
 from salver.backends.local.output_pipe import OutputPipe
-from salver.backends.local.worker_messages import LoadOrder, LoadReport
+from salver.backends.local.part_flow import PartFlow
+from salver.backends.local.worker_messages import LoadOrder, LoadReport, WorkerFacts
 from salver.control.lifecycle import ReplicaEvent, ReplicaState, next_state
 from salver.engine.call import Call
 from salver.engine.queue import Clock
@@ -26,17 +28,20 @@ from salver.protocol.frame import (
     Frame,
     FrameKind,
     FrameSplitter,
+    ask_frame,
     cancel_frame,
     parse_reply,
     request_head,
 )
-from salver.protocol.operations import Operation, operation_of
+from salver.protocol.operations import Operation, is_stream, operation_of
 
 logger = logging.getLogger("salver.supervisor")
 
 _SOCKET_BUFFER_BYTES = 1 << 20
 _CAUSE_WAIT_S = 0.05
 _KINDS = {int(kind): kind for kind in ErrorKind}
+_CANCELLED = (Operation.STEP, Operation.STREAM)
+"""What a worker looks up from now and then, to see whether somebody still waits."""
 
 
 class ReplicaOwner(Protocol):
@@ -51,6 +56,12 @@ class ReplicaOwner(Protocol):
     ) -> None: ...
 
     def on_refused(self, kind: ErrorKind) -> None: ...
+
+    def on_facts(self, replica: LocalReplica, facts: WorkerFacts) -> None: ...
+
+    def on_part(self, call: Call, *, is_first: bool) -> None: ...
+
+    def on_left(self, call: Call) -> None: ...
 
     def on_closed(self, replica: LocalReplica) -> None: ...
 
@@ -82,6 +93,8 @@ class LocalReplica(asyncio.Protocol):
         self._batch_id = 0
         self._cancelled: set[int] = set()
         """Items of the present batch that the worker has been told to leave."""
+        self._flow: PartFlow | None = None
+        """The stream that the worker is at, or one that it was at before."""
         self._splitter = FrameSplitter()
         self._cause = "worker has ended"
         self._write: Callable[[bytes], None]
@@ -151,19 +164,37 @@ class LocalReplica(asyncio.Protocol):
     def cancel_abandoned(self) -> None:
         """Tells the worker for which items of its batch nobody waits; to be called now and then.
 
-        Only those of several steps are told of: between two of them the worker looks.
+        Only those of several steps or parts are told of: between two of them the worker looks.
         """
         left = [
             index
             for index, call in enumerate(self._batch)
             if call.is_abandoned
             and index not in self._cancelled
-            and operation_of(call.codec) is Operation.STEP
+            and operation_of(call.codec) in _CANCELLED
         ]
         transport = self._transport
         if left and transport is not None and not transport.is_closing():
             self._cancelled.update(left)
             self._write(cancel_frame(self._batch_id, left))
+            for index in left:
+                if is_stream(self._batch[index].codec):
+                    self._owner.on_left(self._batch[index])
+
+    @property
+    def stream(self) -> PartFlow | None:
+        """The stream that the worker is at, once it has given a part."""
+        flow = self._flow
+        return flow if flow is not None and self._batch and self._is_at(flow) else None
+
+    def _is_at(self, flow: PartFlow) -> bool:
+        return flow.batch_id == self._batch_id
+
+    def ask(self) -> None:
+        """Asks the worker what it has done so far; `on_facts` follows."""
+        transport = self._transport
+        if self.state is ReplicaState.READY and transport is not None:
+            self._write(ask_frame())
 
     @property
     def has_loaded(self) -> bool:
@@ -255,6 +286,11 @@ class LocalReplica(asyncio.Protocol):
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind in (FrameKind.REPLY, FrameKind.RECYCLE):
             self._on_reply(frame)
+        elif frame.kind == FrameKind.PART:
+            self._on_part(frame)
+        elif frame.kind == FrameKind.FACTS:
+            facts = msgspec.json.decode(frame.bodies()[0], type=WorkerFacts)
+            self._owner.on_facts(self, facts)
         elif self.state is not ReplicaState.STARTING:
             return  # It was retired while it loaded.
         elif frame.kind == FrameKind.LOADED:
@@ -297,6 +333,48 @@ class LocalReplica(asyncio.Protocol):
             except Exception:
                 # One caller's trouble must not leave the rest of the batch without answers.
                 logger.exception("an answer of model '%s' was not delivered", self.order.name)
+
+    def _on_part(self, frame: Frame) -> None:
+        item, aux, _ = frame.table
+        if frame.batch_id != self._batch_id or item >= len(self._batch):
+            return
+        call = self._batch[item]
+        if call.is_abandoned:
+            self.cancel_abandoned()
+            return
+        flow = self._flow
+        is_first = flow is None or not self._is_at(flow)
+        if flow is None or is_first:
+            flow = self._flow = self._new_flow(call, item)
+        self._owner.on_part(call, is_first=is_first)
+        try:
+            flow.on_part(cast(bytes, frame.bodies()[0]), aux)
+        except Exception:
+            logger.exception("a part of model '%s' was not delivered", self.order.name)
+
+    def _new_flow(self, call: Call, item: int) -> PartFlow:
+        batch_id = self._batch_id
+        return PartFlow(
+            call,
+            batch_id,
+            item,
+            write=partial(self._write_to, batch_id),
+            call_soon=self._loop.call_soon,
+            on_progress=partial(self._on_progress, batch_id),
+            on_leave=self.cancel_abandoned,
+            clock=self._clock,
+        )
+
+    def _write_to(self, batch_id: int, data: bytes) -> None:
+        """Writes about a batch, unless the worker has answered it meanwhile."""
+        transport = self._transport
+        if self._batch and batch_id == self._batch_id:
+            if transport is not None and not transport.is_closing():
+                self._write(data)
+
+    def _on_progress(self, batch_id: int) -> None:
+        if batch_id == self._batch_id:
+            self.since_s = self._clock()
 
     # Ends.
 

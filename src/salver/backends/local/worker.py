@@ -13,18 +13,21 @@ import socket
 import time
 import traceback
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from salver.backends.local.answering import Answerer
 from salver.backends.local.arena import ArenaReader, ArenaWriter
 from salver.backends.local.channel import WorkerChannel
+from salver.backends.local.compiling import Compiling
+from salver.backends.local.streaming import first_response
 from salver.backends.local.worker_messages import LoadOrder, LoadReport
 from salver.errors import SalverError
 from salver.protocol.frame import FrameKind
 from salver.protocol.wire import ModelIdentity
 from salver.runtimes.overridden import overridden
-from salver.runtimes.ports import LoadedModel, ModelSource
+from salver.runtimes.ports import CompilesLater, LoadedModel, ModelSource, StreamingModel
 from salver.runtimes.registry import runtime_named
 from salver.runtimes.warmup import warmup_request
 from salver.telemetry import logs
@@ -54,6 +57,11 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
         return
     channel.send_text(FrameKind.LOADED, msgspec.json.encode(report))
     answerer.is_cancelled = channel.is_cancelled
+    answerer.parts = channel
+    if answerer.compiles is not None:
+        compiling = Compiling(answerer.compiles, answerer, channel)
+        if answerer.compiles.compile_report.is_pending and not compiling.run():
+            return
     while (frame := channel.receive()) is not None:
         answers = answerer.answer(channel.items(frame))
         channel.reply(frame.batch_id, answers)
@@ -92,9 +100,13 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         parameters=order.parameters,
         inputs=order.inputs,
         outputs=order.outputs,
+        compile=order.compile,
+        verdicts=Path(order.verdicts) if order.verdicts else None,
+        compiles_later=True,
     )
     model = runtime_named(order.runtime).load(source)
-    compile_report = getattr(model, "compile_report", None)
+    compiles = cast(CompilesLater, model) if hasattr(model, "compile_on") else None
+    compile_report = compiles.compile_report if compiles is not None else None
     model = overridden(model, source, order.platform)
     loaded_s = time.perf_counter()
     _warm_up(model, order.name)
@@ -102,6 +114,7 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
     answerer = Answerer(
         model, identity, max_rows=order.max_rows, max_body_bytes=order.max_body_bytes
     )
+    answerer.compiles = compiles
     warm_s = time.perf_counter()
     report = LoadReport(model.metadata, loaded_s - started_s, warm_s - loaded_s, compile_report)
     return answerer, report
@@ -112,7 +125,10 @@ def _warm_up(model: LoadedModel, name: str) -> None:
     if request is None:
         return
     try:
-        model.predict(request)
+        if model.metadata.decoupled:
+            first_response(cast(StreamingModel, model), request)
+        else:
+            model.predict(request)
     except Exception as error:
         # A model may rightly refuse zeros; what counts is that its code has run once.
         logger.warning("model '%s' refused its warm-up request: %s", name, error)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from salver.inference.compilation import CompileReport
+from salver.inference.compilation import CompileCounts, CompileReport
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 
 
@@ -37,6 +37,9 @@ class LoadOrder(msgspec.Struct, frozen=True):
     inputs: tuple[TensorMetadata, ...] = ()
     outputs: tuple[TensorMetadata, ...] = ()
     """What the model is to say of itself, where its settings say so."""
+    compile: str = "off"
+    verdicts: str = ""
+    """See `ModelOptions`."""
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -47,6 +50,13 @@ class LoadReport(msgspec.Struct, frozen=True):
     warmup_s: float
     compiled: CompileReport | None = None
     """What came of compiling it, for models that can be."""
+
+
+class WorkerFacts(msgspec.Struct, frozen=True):
+    """What a worker says of itself while it serves."""
+
+    compiled: CompileReport
+    counts: CompileCounts
 
 
 MAX_MESSAGE_BYTES = 4096

@@ -22,7 +22,13 @@ from salver.runtimes.compiled.ports import Subject
 from salver.runtimes.compiled.rebuilding import rebuilt
 from salver.runtimes.compiled.settings import CompileSettings, settings_of
 from salver.runtimes.compiled.verdict_keys import verdict_key
-from salver.runtimes.compiled.verdicts import ENDED_A_WORKER, KeptVerdict, Turn, VerdictFolder
+from salver.runtimes.compiled.verdicts import (
+    ENDED_WORKERS,
+    MOST_BEGUN,
+    KeptVerdict,
+    Turn,
+    VerdictFolder,
+)
 from salver.runtimes.ports import LoadedModel, ModelSource
 
 logger = logging.getLogger("salver.compiled")
@@ -51,7 +57,7 @@ def compiled(
         if seen is None:
             return native
         work = CompileWork(seen, source, settings)
-        if source.compiles_later and settings.mode == "auto":
+        if source.compiles_later and settings.mode == "auto" and settings.sample is None:
             return CompiledModel(source.name, native, Assembly.pending(settings.mode), work.attempt)
         return CompiledModel(source.name, native, work.finished(Pace(clock)))
     except (LoadFailed, MemoryError):
@@ -115,10 +121,10 @@ class CompileWork:
     def _in_turn(
         self, verdicts: VerdictFolder, turn: Turn | None, kept: KeptVerdict | None, pace: Pace
     ) -> Assembly:
-        if turn is not None and turn.begun():
+        if turn is not None and turn.begin() >= MOST_BEGUN:
             # Whoever began was ended by it, as by an engine that ran out of memory.
-            verdicts.write(self._key, KeptVerdict.refused(self._settings.mode, ENDED_A_WORKER))
-            return Assembly.native_only(self._settings.mode, ENDED_A_WORKER)
+            verdicts.write(self._key, KeptVerdict.refused(self._settings.mode, ENDED_WORKERS))
+            return Assembly.native_only(self._settings.mode, ENDED_WORKERS)
         assembly, found = self._anew(pace)
         tries = kept.tries + 1 if kept is not None else 1
         verdicts.write(self._key, found.with_tries(tries))

@@ -21,7 +21,8 @@ from salver.runtimes.compiled.choosing import ChoiceTable
 
 logger = logging.getLogger("salver.compiled")
 _MOST, _PRUNED_TO = 2000, 1500
-ENDED_A_WORKER = "compiling it has ended a worker, and is not tried again"
+MOST_BEGUN = 3
+ENDED_WORKERS = f"its worker ended {MOST_BEGUN} times while it was compiled; not tried again"
 
 
 class KeptVerdict(msgspec.Struct, frozen=True):
@@ -48,11 +49,11 @@ class Turn:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def begun(self) -> bool:
-        """Whether somebody began before and never came to an end; notes that we begin now."""
-        found = os.pread(self._descriptor, 1, 0)
-        os.pwrite(self._descriptor, b"1", 0)
-        return bool(found)
+    def begin(self) -> int:
+        """Notes that we begin; how many did before and never came to an end."""
+        found = len(os.pread(self._descriptor, 64, 0))
+        os.pwrite(self._descriptor, b"1", found)
+        return found
 
 
 class VerdictFolder:

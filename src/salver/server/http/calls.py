@@ -61,6 +61,13 @@ class HttpCall(Call):
         if not self.is_abandoned:
             self.connection.answer_error(self, status, message, body)
 
+    def abandon(self) -> None:
+        """The client has left."""
+        self.is_abandoned = True
+
+    def on_writable(self) -> None:
+        """The client, which had stopped, reads again."""
+
     def add_header(self, name: bytes, value: bytes) -> None:
         if self.added_headers is None:
             self.added_headers = []

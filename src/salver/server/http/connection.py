@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, cast
 from salver.errors import RequestError
 from salver.protocol.frame import ContentCoding
 from salver.protocol.mlflow_messages import SCORING_CODECS
+from salver.protocol.wire_codes import Codec
 from salver.server.http.asgi import run_application
 from salver.server.http.calls import HttpCall, call_type
+from salver.server.http.event_stream import EventStreamCall
 from salver.server.http.head import HttpError, RequestHead
 from salver.server.http.observe import answered_http
 from salver.server.http.reader import RequestReader
@@ -35,6 +37,8 @@ LINGER_S = 2.0
 """How long a refused client may take to read the refusal before the connection is cut."""
 MIN_BODY_RATE = 64 << 10
 """Bytes a second: a body that comes slower than this, beyond the time limit, is refused."""
+_OWN_ROUTES = SCORING_CODECS | {Codec.GENERATE_JSON}
+"""What a program that serves by itself may answer itself."""
 _CODING_NAMES = {ContentCoding.GZIP: b"gzip", ContentCoding.DEFLATE: b"deflate"}
 
 
@@ -84,7 +88,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._listener.forget(self)
         if self._call is not None:
-            self._call.is_abandoned = True
+            self._call.abandon()
             self._note_end(self._call, CLIENT_LEFT, "the client left before the answer")
             self._call = None
         if self._task is not None:
@@ -131,6 +135,8 @@ class HttpConnection(asyncio.Protocol):
         if self._drained is not None:
             self._drained.set()
             self._drained = None
+            if self._call is not None:
+                self._call.on_writable()
 
     # Requests in.
 
@@ -185,15 +191,15 @@ class HttpConnection(asyncio.Protocol):
         model.submit(call)
 
     def _serve_unnamed(self, head: RequestHead) -> None:
-        """Serves an inference request whose path names no model: Seldon's and MLflow's, mostly."""
+        """Serves an inference request that goes no usual way: most of them name no model."""
         listener = self._listener
-        if head.codec in SCORING_CODECS and head.scope and listener.is_forwarded(head):
-            # A program may have a scoring server of its own.
+        if head.codec in _OWN_ROUTES and head.scope and listener.is_forwarded(head):
+            # A program may have a scoring server of its own, or generate by itself.
             self._ends_at_eof = False
             self._task = listener.spawn(run_application(self, head, bytes(self._reader.body)))
             return
         now_s = listener.now()
-        kind = call_type(head)
+        kind = EventStreamCall if head.is_streamed else call_type(head)
         call = kind(self, head, self._reader.body, now_s, now_s + listener.request_timeout_s)
         self._reader.body = b""
         self._call = call
@@ -205,7 +211,9 @@ class HttpConnection(asyncio.Protocol):
             return
         try:
             call.prepare()
-            model = listener.find_unnamed(head)
+            model = (
+                listener.find_generating(head) if head.generates else listener.find_unnamed(head)
+            )
         except RequestError as error:
             call.fail(error.kind, str(error))
             return
@@ -274,6 +282,33 @@ class HttpConnection(asyncio.Protocol):
         self.transport.write(body)
         self._note_end(call, status, message)
         self._call = None
+        self.finish(keeps_alive=call.head.keeps_alive)
+
+    # Events out.
+
+    @property
+    def is_writable(self) -> bool:
+        """The client has read enough for more to be written."""
+        return self._drained is None
+
+    def begin_events(self, call: HttpCall, headers: list[tuple[bytes, bytes]]) -> None:
+        """Writes the head of an answer that comes in events."""
+        self.write_head(200, headers, None, call.head.keeps_alive)
+
+    def write_event(self, data: bytes) -> None:
+        """Writes an event, as a chunk of its own. `data` is JSON on one line."""
+        # For the sweep: it cuts off clients that read nothing for long, not long answers.
+        self.since_s = self._listener.now()
+        self.transport.write(b"%x\r\ndata: %b\n\n\r\n" % (len(data) + 8, data))
+
+    def end_events(self, call: HttpCall, error: str) -> None:
+        """Nothing follows but the error, if something went wrong."""
+        if error:
+            self.write_event(error_body(error))
+        self.transport.write(b"0\r\n\r\n")
+        self._note_end(call, 200, error)
+        self._call = None
+        self._ends_at_eof = False
         self.finish(keeps_alive=call.head.keeps_alive)
 
     def _note_end(self, call: HttpCall, status: int, error: str) -> None:

@@ -44,6 +44,10 @@ _TFS_ROUTE = re.compile(
 _SCORING_ROUTE = re.compile(
     rb"(?:/serving/([^/?#]+/[^/?#]+)|/seldon/([^/?#]+(?:/[^/?#]+)?)|/models/([^/?#]+))?/invocations"
 )
+_GENERATE_ROUTE = re.compile(
+    rb"(?:/serving/([^/?#]+/[^/?#]+)|/seldon/([^/?#]+(?:/[^/?#]+)?))?"
+    rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/generate(_stream)?"
+)
 _TFS_AUX = {b"classify": 0, b"regress": REGRESS_AUX}
 _THIS_SERVER = "host:"
 """A scope that is the server's own, for what is asked of it by more than a name."""
@@ -81,7 +85,8 @@ class RequestHead:
     version, where it gives none; the scope is then never empty. On a route that names no model,
     `codec` is set without it, and `unreadable` says why its body cannot be read, if so;
     `component` is then what Seldon's component is asked to do, if one is, and `node` the component
-    within a graph.
+    within a graph. `generates` is the model of Triton's generate extension, in place of `model`, and
+    `is_streamed` whether its responses are wanted one by one.
     """
 
     __slots__ = (
@@ -92,9 +97,12 @@ class RequestHead:
         "component",
         "content_length",
         "expects_continue",
+        "generates",
         "headers",
         "is_explain",
+        "is_form",
         "is_plain",
+        "is_streamed",
         "keeps_alive",
         "label",
         "method",
@@ -135,9 +143,12 @@ class RequestHead:
         self.tag = 0
         self.is_plain = False
         self.is_explain = False
+        self.is_form = False
         self.scope = ""
         self.component = ""
         self.node = ""
+        self.generates = ""
+        self.is_streamed = False
 
 
 class HeadParser:
@@ -188,6 +199,9 @@ class HeadParser:
                 reader(head, value)
         _read_route(head)
         head.tag = head.codec | int(head.coding) << 8 | int(head.accepts) << 16
+        if head.is_streamed:
+            # Events go out one by one, and so unpacked.
+            head.tag = marked(head.codec | int(head.coding) << 8, Operation.STREAM)
         if head.component == "send_feedback" and not head.node:
             head.tag = marked(head.tag, Operation.FEEDBACK)
         head.is_plain = bool(
@@ -226,14 +240,14 @@ def _read_route(head: RequestHead) -> None:
         return
     match = _INFER_ROUTE.fullmatch(head.path)
     if match is None:
-        others = (_read_tfs_route, _read_seldon_route, _read_scoring_route)
+        others = (_read_generate_route, _read_tfs_route, _read_seldon_route, _read_scoring_route)
         if not any(read(head) for read in others):
             _read_component_route(head)
         return
     scope, seldon, v2_model, v2_version, v1_model, v1_version, verb = match.groups()
     try:
         if v2_model is not None:
-            head.codec = int(Codec.V2_JSON)
+            head.codec = int(Codec.V2_JSON if not head.is_form else Codec.V2_FORM)
             head.model = unquote_to_bytes(v2_model).decode()
             head.version = unquote_to_bytes(v2_version or b"").decode()
         else:
@@ -247,6 +261,23 @@ def _read_route(head: RequestHead) -> None:
             head.scope = SELDON_SCOPE + unquote_to_bytes(seldon).decode()
     except UnicodeDecodeError as error:
         raise HttpError(400, "the path is not valid UTF-8: percent-encode it") from error
+
+
+def _read_generate_route(head: RequestHead) -> bool:
+    """Triton's generate extension: one response, or all as events."""
+    match = _GENERATE_ROUTE.fullmatch(head.path)
+    if match is None:
+        return False
+    scope, seldon, model, version, streams = match.groups()
+    head.codec = int(Codec.GENERATE_JSON)
+    head.version = _decoded(version or b"")
+    head.generates = _decoded(model)
+    head.is_streamed = streams is not None
+    if scope is not None:
+        head.scope = _decoded(scope)
+    elif seldon is not None:
+        head.scope = SELDON_SCOPE + _decoded(seldon)
+    return True
 
 
 def _read_tfs_route(head: RequestHead) -> bool:
@@ -385,6 +416,11 @@ def accepted_coding(value: bytes) -> ContentCoding:
     return best
 
 
+def _read_content_type(head: RequestHead, value: bytes) -> None:
+    # The form's boundary is read from its first line.
+    head.is_form = value.lstrip()[:19].lower() == b"multipart/form-data"
+
+
 def _read_request_id(head: RequestHead, value: bytes) -> None:
     head.request_id = value[:200]
 
@@ -401,6 +437,7 @@ _HEADER_READERS = {
     b"expect": _read_expect,
     b"inference-header-content-length": _read_json_length,
     b"content-encoding": _read_content_encoding,
+    b"content-type": _read_content_type,
     b"accept-encoding": _read_accept_encoding,
     b"x-request-id": _read_request_id,
     b"traceparent": _read_traceparent,

@@ -118,6 +118,12 @@ class HttpListener:
         """What a request is for that names no model: see `SeldonPaths`."""
         return self._directory.find_seldon(head.scope, head.node, head.component or "predict")
 
+    def find_generating(self, head: RequestHead) -> ServedModel:
+        """The model whose generate route is asked. Raises `ModelNotFound`."""
+        if head.scope:
+            return self._directory.find_in(head.scope, head.generates, head.version)
+        return self.find_model(head.generates, head.version)
+
     def is_forwarded(self, head: RequestHead) -> bool:
         """Whether the service that path or host name answers any path itself."""
         return self._directory.forwarder(head.scope) is not None

@@ -15,6 +15,8 @@ _PROTOCOLS = {
     int(Codec.MLFLOW_JSON): "mlflow-http",
     int(Codec.MLFLOW_CSV): "mlflow-http",
     int(Codec.MLFLOW_PARQUET): "mlflow-http",
+    int(Codec.GENERATE_JSON): "generate-http",
+    int(Codec.V2_FORM): "v2-http",
 }
 
 

@@ -1,0 +1,1 @@
+"""PMML documents without a JVM: read once, then evaluated column by column in NumPy."""
