@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from salver.engine.ports import ServedModel
+from salver.engine.ports import ModelCatalog, ServedModel
 from salver.inference.compilation import CompileCounts, CompileReport
 from salver.telemetry.batch_table import BatchStatistics
 from salver.telemetry.metrics import ModelMetrics
@@ -73,6 +73,16 @@ def facts_of(model: ServedModel) -> list[ModelFacts]:
         elif isinstance(each, ComposedModel):
             waiting += each.parts
     return [found[key] for key in sorted(found)]
+
+
+def facts_of_versions(catalog: ModelCatalog, name: str, version: str = "") -> list[ModelFacts]:
+    """The facts of one version, or of all that the model has. Raises `ModelNotFound`."""
+    versions = [version] if version else catalog.versions(name)
+    found: dict[tuple[str, str], ModelFacts] = {}
+    for each in versions:
+        for facts in facts_of(catalog.find(name, each)):
+            found.setdefault((facts.name, facts.version), facts)
+    return list(found.values())
 
 
 def statistics_of(

@@ -23,7 +23,7 @@ _FILES = frozenset(
         *("FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "LoadDataset"),
         *("SaveDataset", "SaveDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "CSVDataset"),
         *("DistributedSave", "SnapshotDatasetReader", "SnapshotNestedDatasetReader"),
-        *("CSVDatasetV2", "MatchingFilesDataset", "ChooseFastestDataset", "ListSnapshotChunks"),
+        *("CSVDatasetV2", "MatchingFilesDataset", "ListSnapshotChunks"),
         *("CreateSummaryFileWriter", "CreateSummaryDbWriter", "ImportEvent"),
         *("DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "DebugNumericSummary"),
         *("DebugNanCount", "DebugNumericSummaryV2", "DataServiceDataset", "DataServiceDatasetV2"),

@@ -39,18 +39,43 @@ def result_of_classes(probabilities: Mapping[str, Array], rows: int) -> Result:
     return Result(labels[best], probabilities)
 
 
-def blended(results: Sequence[tuple[Array, Result]], rows: int) -> Result:
-    """Of several results, for each row the one whose mask has it; masks do not overlap."""
-    first = results[0][1]
-    is_text = first.value.dtype == np.object_
-    value = np.full(rows, None, dtype=np.object_) if is_text else np.full(rows, np.nan)
-    names = dict.fromkeys(name for _, each in results for name in each.probabilities)
-    probabilities = {name: np.full(rows, np.nan) for name in names}
-    entity = np.full(rows, None, dtype=np.object_)
-    for mask, each in results:
-        value[mask] = each.value[mask]
-        for name, column in each.probabilities.items():
-            probabilities[name][mask] = column[mask]
-        if each.entity is not None:
-            entity[mask] = each.entity[mask]
-    return Result(value, probabilities, entity=entity)
+def scattered(results: Sequence[tuple[Array, Result]], rows: int) -> Result:
+    """Results of some rows each, put to where those rows are; no row is in two of them."""
+    found = [each for _, each in results]
+    texts = any(each.value.dtype == np.object_ for each in found)
+    value = _spread(results, rows, lambda each: each.value, is_text=texts)
+    return Result(
+        np.full(rows, np.nan) if value is None else value,
+        _by_class(results, rows, lambda each: each.probabilities),
+        _by_class(results, rows, lambda each: each.confidences),
+        _spread(results, rows, lambda each: each.entity, is_text=True),
+    )
+
+
+def _spread(
+    results: Sequence[tuple[Array, Result]],
+    rows: int,
+    part: Callable[[Result], Array | None],
+    *,
+    is_text: bool,
+) -> Array | None:
+    column: Array = np.full(rows, None, dtype=np.object_) if is_text else np.full(rows, np.nan)
+    is_there = False
+    for places, each in results:
+        values = part(each)
+        if values is not None:
+            column[places], is_there = values, True
+    return column if is_there else None
+
+
+def _by_class(
+    results: Sequence[tuple[Array, Result]],
+    rows: int,
+    part: Callable[[Result], Mapping[str, Array]],
+) -> dict[str, Array]:
+    names = dict.fromkeys(name for _, each in results for name in part(each))
+    found = {name: np.full(rows, np.nan) for name in names}
+    for places, each in results:
+        for name, column in part(each).items():
+            found[name][places] = column
+    return found

@@ -51,9 +51,26 @@ class Table:
     ) -> Table:
         return Table(self.rows, columns, derived, self)
 
+    def picked(self, rows: Array) -> Table:
+        """The same fields, of these rows alone."""
+        return _Picked(self, rows)
+
     def add(self, columns: Mapping[str, Array]) -> None:
         """Fields that a model of a chain hands on to the next."""
         self._columns.update(columns)
+
+
+class _Picked(Table):
+    def __init__(self, whole: Table, rows: Array) -> None:
+        super().__init__(len(rows), {})
+        self._whole = whole
+        self._places = rows
+
+    def column(self, name: str) -> Array:
+        found = self._columns.get(name)
+        if found is None:
+            found = self._columns[name] = self._whole.column(name)[self._places]
+        return found
 
 
 Expression = Callable[[Table], Array]

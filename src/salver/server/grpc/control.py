@@ -11,13 +11,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from salver import __version__
+from salver.engine.model_facts import facts_of, facts_of_versions
 from salver.engine.on_demand import metadata_of
 from salver.engine.ports import ModelCatalog, ModelStatus
 from salver.errors import ErrorKind, ModelNotFound, SalverError
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.server.grpc import fields
 from salver.server.grpc.ports import Code, GrpcFront, Metadata, UnaryHandler
+from salver.server.grpc.statistics import config_response, statistics_response
 from salver.server.grpc.status import code_of, reason_of, status_message
+from salver.server.model_config import config_of
+from salver.server.statistics import figures_of
 
 _HEALTH = "/grpc.health.v1.Health/"
 _REFLECTION = (
@@ -25,12 +29,10 @@ _REFLECTION = (
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 )
 _SERVICE = "inference.GRPCInferenceService"
-_EXTENSIONS = ("model_repository",)
+_EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 _SERVING, _NOT_SERVING = 1, 2
 
 UNSUPPORTED_METHODS: tuple[tuple[str, str], ...] = (
-    ("ModelConfig", "ask ModelMetadata for its inputs and outputs"),
-    ("ModelStatistics", "read the counters from /metrics on the HTTP port"),
     ("SystemSharedMemoryStatus", "send tensors in the request"),
     ("SystemSharedMemoryRegister", "send tensors in the request"),
     ("SystemSharedMemoryUnregister", "send tensors in the request"),
@@ -72,9 +74,11 @@ class ControlMethods:
             "ServerMetadata": lambda _: _server_metadata(),
             "ModelReady": self._model_ready,
             "RepositoryIndex": self._repository_index,
+            "ModelStatistics": self._model_statistics,
         }
         slow: dict[str, SlowMethod] = {
             "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
@@ -146,6 +150,22 @@ class ControlMethods:
         versions = self._catalog.versions(name)
         metadata = await metadata_of(served, self._timeout_s)
         return _model_metadata(name, tuple(versions), metadata)
+
+    async def _model_config(self, payload: bytes) -> bytes:
+        name, version = fields.name_and_version(payload)
+        served = self._catalog.find(name, version)
+        metadata = await metadata_of(served, self._timeout_s)
+        return config_response(config_of(name, metadata, next(iter(facts_of(served)), None)))
+
+    def _model_statistics(self, payload: bytes) -> bytes:
+        name, version = fields.name_and_version(payload)
+        names = [name] if name else [each.name for each in self._catalog.statuses()]
+        found = [
+            figures_of(facts)
+            for each in dict.fromkeys(names)
+            for facts in facts_of_versions(self._catalog, each, version)
+        ]
+        return statistics_response(found)
 
     def _repository_index(self, payload: bytes) -> bytes:
         ready_only = any(number == 2 and value for number, value in fields.read_fields(payload))

@@ -24,6 +24,7 @@ from salver.server.rest.pages import PageRoutes
 from salver.server.rest.seldon import SeldonPrefix, SeldonRoutes
 from salver.server.rest.service_paths import ServicePaths
 from salver.server.rest.services import ListServices, no_services
+from salver.server.rest.statistics import StatisticsRoutes
 from salver.server.rest.tfs import TfsRoutes
 from salver.settings import ServeSettings
 from salver.telemetry.snapshot import CONTENT_TYPE
@@ -57,7 +58,8 @@ def build_app(
     seldon = SeldonRoutes(catalog, timeout_s=settings.request_timeout)
     # Seldon's come before a mount of the Kubernetes API: both begin with `/api`.
     tfs = TfsRoutes(catalog, timeout_s=settings.request_timeout)
-    own = [*tfs.routes(), *models.routes(), Route("/metrics", metrics)]
+    statistics = StatisticsRoutes(catalog, timeout_s=settings.request_timeout)
+    own = [*tfs.routes(), *statistics.routes(), *models.routes(), Route("/metrics", metrics)]
     routes = [*seldon.routes(), *more_routes, *own]
     app = Starlette(
         routes=[*routes, *PageRoutes(catalog, list_services).routes()],
