@@ -42,6 +42,7 @@ MODELS = "models"
 LISTENERS = "listeners"
 BATCHING = "batching"
 LIMITS = "limits"
+TOPICS = "topics"
 TLS = "encryption"
 SIGHT = "logs and traces"
 
@@ -191,6 +192,53 @@ class ServeSettings:
         "key of the admin API; without one it answers this machine's own programs only",
         LISTENERS,
         metavar="KEY",
+    )
+
+    nats: tuple[str, ...] = option(
+        (),
+        "answer requests that come over this NATS cluster, such as nats://127.0.0.1:4222; can be "
+        "repeated",
+        TOPICS,
+        metavar="URL",
+    )
+    nats_stream: str = option(
+        "",
+        "take requests from this JetStream stream, and acknowledge them once they are answered; "
+        "without one, requests that nobody hears are lost",
+        TOPICS,
+        metavar="NAME",
+    )
+    nats_credentials: str = option("", "credentials file for NATS", TOPICS, unit=Unit.FILE)
+    kafka: tuple[str, ...] = option(
+        (),
+        "answer requests that come over this Kafka cluster, such as 127.0.0.1:9092; can be "
+        "repeated",
+        TOPICS,
+        metavar="HOST:PORT",
+    )
+    topic_input: str = option(
+        "salver.infer.{model}",
+        "where requests come from; without {model}, the header salver-model names the model",
+        TOPICS,
+        metavar="TOPIC",
+    )
+    topic_output: str = option(
+        "salver.replies.{model}",
+        "where answers go if the request does not say",
+        TOPICS,
+        metavar="TOPIC",
+    )
+    topic_dead_letters: str = option(
+        "salver.dead.{model}", "where requests go that are given up", TOPICS, metavar="TOPIC"
+    )
+    topic_group: str = option(
+        "salver", "servers of one group share the requests", TOPICS, metavar="NAME"
+    )
+    topic_in_flight: int = option(
+        256, "requests of one topic that may be under way", TOPICS, least=1, most=65536
+    )
+    topic_attempts: int = option(
+        5, "how often a request is tried before it is given up", TOPICS, least=1, most=1000
     )
 
     tls_cert: str = option("", "certificate (PEM): serves HTTPS", TLS, unit=Unit.FILE)

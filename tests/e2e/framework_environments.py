@@ -25,6 +25,16 @@ TOOLS = (
 )
 
 
+SHARED = {
+    "catboost": "light",
+    "huggingface": "torch",
+    "openvino": "light",
+    "pmml": "light",
+    "tflite": "light",
+}
+"""The environment of a framework that does not have its own: several get along in one."""
+
+
 def names() -> list[str]:
     """The frameworks that have tests of their own."""
     return sorted(path.parent.name for path in FRAMEWORKS.glob("*/requirements.txt"))
@@ -32,24 +42,27 @@ def names() -> list[str]:
 
 def framework_python(name: str) -> Path:
     """The interpreter of the framework's environment."""
-    folder = ROOT / ".venvs" / name
+    environment = SHARED.get(name, name)
+    sharing = [each for each in names() if SHARED.get(each, each) == environment]
+    folder = ROOT / ".venvs" / environment
     folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / f"{name}.lock").open("w") as lock:
+    with (folder.parent / f"{environment}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _made(folder, FRAMEWORKS / name / "requirements.txt")
+        return _made(folder, [FRAMEWORKS / each / "requirements.txt" for each in sharing])
 
 
-def _made(folder: Path, requirements: Path) -> Path:
+def _made(folder: Path, requirements: list[Path]) -> Path:
     python, stamp = folder / "bin" / "python", folder / "requirements.json"
-    texts = (requirements.read_text(), (ROOT / "pyproject.toml").read_text())
+    texts = [path.read_text() for path in (*requirements, ROOT / "pyproject.toml")]
     wanted = json.dumps([*texts, *TOOLS, sys.version])
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", str(folder))
+    wanted_files = [word for path in requirements for word in ("-r", str(path))]
     # First what it is about: its versions decide which others fit.
-    _pip(python, "-r", str(requirements))
-    _pip(python, "-e", f"{ROOT}[sklearn,onnx,parquet]", *TOOLS, "-r", str(requirements))
+    _pip(python, *wanted_files)
+    _pip(python, "-e", f"{ROOT}[sklearn,onnx,parquet]", *TOOLS, *wanted_files)
     stamp.write_text(wanted)
     return python
 

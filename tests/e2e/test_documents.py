@@ -30,6 +30,7 @@ HOW_TO = ROOT / "docs/how-to"
 PAGES = [
     "ask-in-seldons-protocol.md",
     "autoscaling.md",
+    "compiled-models.md",
     "components.md",
     "inference-graphs.md",
     "many-models.md",
@@ -40,7 +41,10 @@ PAGES = [
     "see-a-graph.md",
     "seldon-deployments.md",
     "serve-manifests.md",
+    "stream.md",
+    "triton-repository.md",
     "tensorflow-serving-clients.md",
+    "tune.md",
     "use-kubectl.md",
 ]
 """How-tos that are run from their first line to their last."""

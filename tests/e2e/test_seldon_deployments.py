@@ -205,12 +205,12 @@ def test_predictors_share_the_requests(server: Server) -> None:
 
 
 def test_a_deployment_that_cannot_be_carried_out_says_why(server: Server) -> None:
-    graph = {"name": "m", "implementation": "TRITON_SERVER", "modelUri": "gs://b/m"}
+    graph = {"name": "m", "implementation": "TEMPO_SERVER", "modelUri": "gs://b/m"}
     answer = server.post(API, deployment("triton", {"name": "p", "graph": graph}))
     assert answer.is_success, answer.text
     wait_until(lambda: state(server, "triton") == "Failed")
     text = server.get(f"{API}/triton").text
-    assert "salver has no runtime that stands in for TRITON_SERVER" in text
+    assert "salver has no runtime that stands in for TEMPO_SERVER" in text
 
 
 def test_a_broken_deployment_is_refused_with_the_place_in_the_graph(server: Server) -> None:

@@ -1,13 +1,11 @@
-"""Each folder's tests run in that framework's own environment only; see `test_frameworks.py`."""
+"""Each folder's tests run in an environment that has its framework; see `test_frameworks.py`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-_HERE = Path(__file__).parent
-collect_ignore = [
-    path.parent.name
-    for path in _HERE.glob("*/requirements.txt")
-    if path.parent.name != Path(sys.prefix).name
-]
+from tests.e2e.framework_environments import SHARED, names
+
+_HERE = Path(sys.prefix).name
+collect_ignore = [name for name in names() if _HERE not in (name, SHARED.get(name))]

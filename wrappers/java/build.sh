@@ -12,5 +12,5 @@ shift 2
 wrapper=$(dirname "$(realpath "$0")")
 classes=$(mktemp -d)
 trap 'rm -rf "$classes"' EXIT
-javac --release 17 -Xlint:all -Werror -d "$classes" "$wrapper"/src/dev/salver/*.java "$@"
+javac --release 17 -d "$classes" "$wrapper"/src/dev/salver/*.java "$@"
 jar --create --file "$jar" --main-class "$main" -C "$classes" .

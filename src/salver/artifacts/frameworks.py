@@ -20,6 +20,10 @@ FRAMEWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "onnx": ("onnxruntime", "onnxruntime-gpu"),
         "mlflow": ("mlflow-skinny", "mlflow"),
         "torch": ("torch",),
+        "huggingface": ("transformers",),
+        "openvino": ("openvino",),
+        "tensorflow": ("tensorflow-cpu", "tensorflow"),
+        "tflite": ("ai-edge-litert",),
         "catboost": ("catboost",),
     }
 )
@@ -31,6 +35,8 @@ COMPANIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "lightgbm": ("joblib",),
         "mlflow": ("pandas",),
         "torch": ("safetensors",),
+        "huggingface": ("torch", "safetensors", "pillow"),
+        "tensorflow": ("keras",),
     }
 )
 """What the runtime itself imports beside the framework: pickles, and frames of named columns."""

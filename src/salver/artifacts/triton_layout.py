@@ -1,7 +1,7 @@
-"""Tells a model's folder of a Triton repository, and its versions, by names. Opens no configuration.
+"""Tells a model's folder of a Triton repository, and its versions, by names.
 
 `MODEL/config.pbtxt` makes one, and so does `MODEL/VERSION/model.py` with a `TritonPythonModel`; any
-other model in numbered folders is served as such anyway.
+other model in numbered folders is served as such anyway. Opens no configuration.
 """
 
 from __future__ import annotations

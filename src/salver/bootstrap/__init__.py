@@ -183,7 +183,7 @@ class _Server:
         stop: asyncio.Event,
         spans: SpanSink | None,
     ) -> None:
-        from salver.bootstrap.listeners import start_grpc, start_http
+        from salver.bootstrap.listeners import start_grpc, start_http, start_topics
 
         catalog, settings = self._catalog, self._settings
         loop = asyncio.get_running_loop()
@@ -197,12 +197,16 @@ class _Server:
             control.services,
         )
         grpc = await start_grpc(self._directory, settings, self._registry, spans)
+        topics = start_topics(self._directory, settings, self._registry, spans)
+        catalog.listens_at(base_url(settings, http.port))
         control.start(base_url(settings, http.port))
         _spare_collections()
         for ref, outcome in await control.apply(self._manifests):
             logger.info("%s %s/%s %s", ref.plural, ref.namespace, ref.name, outcome)
         stopping = loop.create_task(stop.wait())
         loading = loop.create_task(_load(catalog, self._found))
+        names = {target.name for target in self._found}
+        loading.add_done_callback(lambda _: control.look_again(names))
         # A catalog with a memory budget has them all by now, in less memory.
         loading.add_done_callback(lambda _: self._found.clear())
         ports = (http.port, grpc.port if grpc is not None else -1)
@@ -220,6 +224,8 @@ class _Server:
         drains: list[Any] = [http.drain(settings.drain_timeout)]
         if grpc is not None:
             drains.append(grpc.drain(settings.drain_timeout))
+        if topics is not None:
+            drains.append(topics.drain(settings.drain_timeout))
         await asyncio.gather(catalog.drain(settings.drain_timeout), *drains)
         if grpc is not None:
             await grpc.stop()

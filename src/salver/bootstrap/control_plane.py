@@ -43,7 +43,7 @@ from salver.control.pool_reconciler import PoolReconciler
 from salver.control.reconciler import Reconciler
 from salver.control.resources import JsonObject, ObjectRef
 from salver.engine.comparing import close_answers
-from salver.engine.directory import ModelDirectory
+from salver.engine.directory import DEFAULT_NAMESPACE, ModelDirectory
 from salver.engine.payload_log import LoggedModel, LogSubject
 from salver.engine.ports import ServedModel
 from salver.engine.shadow import ShadowedModel, ShadowSettings
@@ -262,6 +262,11 @@ class ControlPlane:
         if self._pool_reconciler is None:
             return None
         return self._pool_reconciler.problem(namespace, name)
+
+    def look_again(self, names: Iterable[str]) -> None:
+        """Models of the command line have come: graphs may have waited for them."""
+        for name in names:
+            self._graphs.touch_service(DEFAULT_NAMESPACE, name)
 
     def _touch(self, namespace: str, name: str) -> None:
         if self._reconciler is not None:

@@ -24,6 +24,7 @@ from salver.telemetry.registry import Registry
 from salver.telemetry.snapshot import merge, render
 
 if TYPE_CHECKING:
+    from salver.bootstrap.topics import TopicFronts
     from salver.telemetry.otlp import SpanSink
 
 
@@ -37,6 +38,7 @@ async def start_http(
     list_services: ListServices,
 ) -> HttpListener:
     from salver.server.rest.app import build_app
+    from salver.server.rest.explaining import ExplainRoutes
     from salver.server.rest.mlflow import ScoringRoutes
 
     def render_metrics() -> bytes:
@@ -60,7 +62,11 @@ async def start_http(
         directory,
         settings,
         render_metrics=render_metrics,
-        more_routes=[*ScoringRoutes(directory).routes(), *routes],
+        more_routes=[
+            *ScoringRoutes(directory).routes(),
+            *ExplainRoutes(directory).routes(),
+            *routes,
+        ],
         list_services=list_services,
         observer=observer,
     )
@@ -113,3 +119,19 @@ async def start_grpc(
     return await serve_grpc(
         directory, settings, on_refused=on_refused, observer=_observer(settings, spans)
     )
+
+
+def start_topics(
+    directory: ModelDirectory,
+    settings: ServeSettings,
+    registry: Registry,
+    spans: SpanSink | None,
+) -> TopicFronts | None:
+    """The brokers, being connected to; None if none is named. Raises `StartupError`."""
+    if not (settings.nats or settings.kafka):
+        return None
+    from salver.bootstrap.topics import topic_fronts
+
+    fronts = topic_fronts(directory, settings, registry, _observer(settings, spans))
+    fronts.start()
+    return fronts

@@ -47,6 +47,7 @@ SERVE, CHANGE, LOOK, CALL, SHELL = (
 
 COMMANDS: dict[str, Command] = {
     "serve": Command("serve models over HTTP and gRPC", SERVE),
+    "tune": Command("find workers, threads and batch limit for a latency goal", SERVE, "tune"),
     "apply": Command("create or change resources as files say", CHANGE, "apply"),
     "delete": Command("delete resources by name or as files say", CHANGE, "delete"),
     "scale": Command("set how many replicas there are", CHANGE, "scale"),

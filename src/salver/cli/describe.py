@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from salver.cli.client import ApiError
 from salver.cli.description import describe_object
+from salver.cli.engine_tables import engine_lines
 from salver.cli.resource_names import collection_path, object_path, read_targets
 from salver.cli.session import Session
 
@@ -51,8 +53,22 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         session.err.write("No resources found.\n")
     for index, obj in enumerate(objects):
         lines = describe_object(obj, _events(obj, session), session.clock(), session.style)
-        session.say(*(["", ""] if index else []), *lines)
+        session.say(*(["", ""] if index else []), *lines, *_engines(obj, session))
     return 0
+
+
+def _engines(obj: dict[str, Any], session: Session) -> Sequence[str]:
+    """What came of compiling a service's model, if it runs in workers of this server."""
+    if obj.get("kind") != "InferenceService":
+        return ()
+    metadata = obj["metadata"]
+    name = quote(metadata["name"], safe="")
+    namespace = quote(metadata.get("namespace") or session.namespace, safe="")
+    try:
+        known = session.client.get(f"/serving/{namespace}/{name}/salver/v1/models/{name}")
+    except ApiError:
+        return ()
+    return engine_lines(known)
 
 
 def _events(obj: dict[str, Any], session: Session) -> Sequence[dict[str, Any]]:

@@ -76,7 +76,7 @@ def _serve(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     settings = _settings(flags, environ, len(targets), defaults)
     namespace = environ.get("SALVER_NAMESPACE") or "default"
     objects = _manifests(settings.filename, namespace)
-    traced = _traced(graphs, namespace)
+    traced = [*_traced(graphs, namespace), *_ensembles(targets, namespace)]
 
     from salver import bootstrap
     from salver.cli.announcing import announce
@@ -101,6 +101,18 @@ def _traced(graphs: Sequence[str], namespace: str) -> list[dict[str, Any]]:
     from salver.cli.python_graphs import manifests_of
 
     return [as_applied(obj, namespace) for target in graphs for obj in manifests_of(target)]
+
+
+def _ensembles(targets: Sequence[str], namespace: str) -> list[dict[str, Any]]:
+    """The ensembles of Triton repositories as graphs. Raises `ArtifactError`."""
+    from salver.cli.triton_targets import ensembles_of
+
+    found = ensembles_of(targets, lambda text: print(f"note: {text}", file=sys.stderr))
+    if not found:
+        return []
+    from salver.cli.apply import as_applied
+
+    return [as_applied(obj, namespace) for obj in found]
 
 
 def _mlserver_defaults(targets: list[str]) -> tuple[list[str], dict[str, Any]]:

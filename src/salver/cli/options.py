@@ -142,6 +142,10 @@ def _contradictions(values: Mapping[str, Any], target_count: int) -> Iterator[st
         yield "--tls-cert is given without --tls-key: give both to serve HTTPS"
     if values.get("tls_key") and not values.get("tls_cert"):
         yield "--tls-key is given without --tls-cert: give both to serve HTTPS"
+    for name in ("nats_stream", "nats_credentials"):
+        if values.get(name) and not values.get("nats"):
+            flag = "--" + name.replace("_", "-")
+            yield f"{flag} is given without --nats: give the address of NATS, too"
     for entry in values.get("map", ()):
         prefix, equals, target = entry.partition("=")
         if not (prefix and equals and target):

@@ -55,7 +55,9 @@ class ModelLoad(NamedTuple):
     p50_s: float
     p99_s: float
     queued: float
+    wait_s: float
     batch_rows: float
+    compute_s: float
     memory_bytes: float
     cpu_cores: float
 
@@ -93,6 +95,7 @@ def _model_load(model: str, before: Scrape, after: Scrape, seconds: float) -> Mo
         return max(0.0, after.total(name, model=model) - before.total(name, model=model))
 
     batches = gained("salver_batch_rows_count")
+    waited = gained("salver_queue_duration_seconds_count")
     buckets = _gained_buckets("salver_request_duration_seconds", {"model": model}, before, after)
     versions = {
         found.get("version", "") for found, _ in after.of("salver_model_ready", model=model)
@@ -105,7 +108,9 @@ def _model_load(model: str, before: Scrape, after: Scrape, seconds: float) -> Mo
         quantile(buckets, 0.5),
         quantile(buckets, 0.99),
         after.total("salver_requests_queued", model=model),
+        gained("salver_queue_duration_seconds_sum") / waited if waited else math.nan,
         gained("salver_batch_rows_sum") / batches if batches else math.nan,
+        gained("salver_compute_duration_seconds_sum") / batches if batches else math.nan,
         after.total("salver_model_memory_bytes", model=model),
         _cpu_of(model, before, after) / seconds,
     )

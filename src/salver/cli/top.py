@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import Any, NamedTuple
 
 from salver.cli import samples
 from salver.cli.ages import duration
+from salver.cli.batch_loads import Key, batch_lines, batch_loads, sums_of
 from salver.cli.samples import GraphLoad, ModelLoad, ProcessLoad, Scrape
 from salver.cli.session import Session
 from salver.cli.terminal import columns, is_terminal
 from salver.errors import CommandFailed
 
-USAGE = "[models | graphs | processes] [NAME...] [options]"
+USAGE = "[models | batches | graphs | processes] [NAME...] [options]"
 DESCRIPTION = """\
 Shows what models do now: requests and errors a second, latency, requests that wait, rows in
-a batch, memory and CPU (1000m is one core). Of graphs, those of each variant, and the requests
+a batch, how long batches wait and are computed (means), memory and CPU (1000m is one core).
+Batches are shown by their rows: how many, how long the oldest request waited for the worker, and
+how long the prediction took. Of graphs, those of each variant, and the requests
 under way; their steps are shown by salver graph show NAME --watch.
 """
 EXAMPLES = """\
 examples:
   salver top
   salver top models iris --interval 5s
+  salver top batches iris
   salver top graphs fraud
   salver top processes -w
 """
 
 _MODEL_HEADER = [
     *("MODEL", "VERSIONS", "REQ/S", "ERR/S", "P50", "P99"),
-    *("QUEUE", "BATCH", "MEMORY", "CPU"),
+    *("QUEUE", "WAIT", "BATCH", "COMPUTE", "MEMORY", "CPU"),
 ]
 _GRAPH_HEADER = ["GRAPH", "VARIANT", "REQ/S", "ERR/S", "P50", "P99", "UNDER-WAY"]
 _PROCESS_HEADER = ["PROCESS", "ROLE", "CPU", "MEMORY"]
 _WHATS = {
     **dict.fromkeys(("model", "models"), "models"),
+    **dict.fromkeys(("batch", "batches"), "batches"),
     **dict.fromkeys(("graph", "graphs"), "graphs"),
     **dict.fromkeys(("process", "processes"), "processes"),
 }
@@ -44,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="*",
         metavar="WHAT",
-        help="models (the default), graphs or processes, and their names",
+        help="models (the default), batches, graphs or processes, and their names",
     )
     parser.add_argument(
         "--interval",
@@ -63,10 +70,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     interval_s = duration(arguments.interval, "--interval")
     if interval_s <= 0:
         raise CommandFailed("--interval: must be more than 0; give such as 1s")
-    before, before_s = _scrape(session)
+    look = partial(_look, what, session)
+    before, before_s = look()
     while True:
         session.sleep(interval_s)
-        after, after_s = _scrape(session)
+        after, after_s = look()
         lines = _lines(what, names, before, after, max(after_s - before_s, 1e-6))
         if arguments.watch and is_terminal(session.out):
             session.out.write("\x1b[H\x1b[2J")
@@ -76,12 +84,26 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         before, before_s = after, after_s
 
 
-def _scrape(session: Session) -> tuple[Scrape, float]:
+class _Look(NamedTuple):
+    """What the server says now: its metrics or, for batches, its statistics."""
+
+    scrape: Scrape
+    batches: dict[Key, Any]
+
+
+def _look(what: str, session: Session) -> tuple[_Look, float]:
+    if what == "batches":
+        found = sums_of(session.client.get("/v2/models/stats"))
+        return _Look(Scrape(""), found), session.clock()
     answer = session.client.send("GET", "/metrics", accept="text/plain")
-    return Scrape(answer.body.decode("utf-8", "replace")), session.clock()
+    return _Look(Scrape(answer.body.decode("utf-8", "replace")), {}), session.clock()
 
 
-def _lines(what: str, names: list[str], before: Scrape, after: Scrape, seconds: float) -> list[str]:
+def _lines(what: str, names: list[str], was: _Look, now: _Look, seconds: float) -> list[str]:
+    if what == "batches":
+        loads = batch_loads(was.batches, now.batches, seconds)
+        return batch_lines([each for each in loads if not names or each.model in names])
+    before, after = was.scrape, now.scrape
     if what == "processes":
         processes = samples.process_loads(before, after, seconds)
         return process_lines([each for each in processes if not names or each.process in names])
@@ -132,13 +154,15 @@ def model_lines(loads: list[ModelLoad]) -> list[str]:
             samples.latency_text(load.p50_s),
             samples.latency_text(load.p99_s),
             f"{load.queued:.0f}",
+            samples.latency_text(load.wait_s),
             samples.count_text(load.batch_rows),
+            samples.latency_text(load.compute_s),
             samples.bytes_text(load.memory_bytes),
             samples.cores_text(load.cpu_cores),
         ]
         for load in loads
     ]
-    return columns([_MODEL_HEADER, *rows], right=frozenset(range(1, 10)))
+    return columns([_MODEL_HEADER, *rows], right=frozenset(range(1, 12)))
 
 
 def process_lines(loads: list[ProcessLoad]) -> list[str]:

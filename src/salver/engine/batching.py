@@ -43,6 +43,7 @@ def take_batch(
     batch: list[Call] = []
     expired: list[Call] = []
     size = 0
+    max_bytes, max_requests, plain_tags = limits.max_bytes, limits.max_requests, CONTENT_BITS
     while queue:
         call = queue[0]
         if call.is_abandoned or call.deadline_s <= now_s:
@@ -51,10 +52,10 @@ def take_batch(
                 expired.append(call)
             continue
         size += len(call.body)
-        goes_alone = call.attempts or (call.codec > CONTENT_BITS and is_stream(call.codec))
-        if batch and (goes_alone or size > limits.max_bytes):
+        goes_alone = call.attempts or (call.codec > plain_tags and is_stream(call.codec))
+        if batch and (goes_alone or size > max_bytes):
             break
         batch.append(queue.popleft())
-        if goes_alone or len(batch) >= limits.max_requests:
+        if goes_alone or len(batch) >= max_requests:
             break
     return batch, expired

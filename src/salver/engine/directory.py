@@ -202,7 +202,8 @@ class ModelDirectory:
         try:
             return self._find_own(name, version)
         except ModelNotFound:
-            if not self._services:
+            if not self._services or any(each.name == name for each in self._own.statuses()):
+                # It is the version that is not there, which the catalog says better.
                 raise
             raise ModelNotFound(self._unknown(name)) from None
 

@@ -25,10 +25,18 @@ LOCAL_RUNTIMES: Mapping[str, str] = {
     "lightgbm": "lightgbm",
     "onnx": "onnx",
     "mlflow": "mlflow",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "tflite": "tflite",
     "pytorch": "torch",
     "pytorch-mar": "torch",
     "catboost": "catboost",
     "program": "program",
+    "pmml": "pmml",
+    "triton": "triton",
+    "openvino_ir": "openvino",
+    "openvino": "openvino",
+    "huggingface": "huggingface",
     "python": "python",
     "custom": "python",
 }
@@ -41,18 +49,22 @@ KNOWN_SERVERS: Sequence[tuple[str, str]] = (
     ("mlserver", ""),
     ("tritonserver", ""),
     ("torchserve", "pytorch"),
+    ("pmmlserver", "pmml"),
+    ("huggingfaceserver", "huggingface"),
+    ("tensorflow/serving", "tensorflow"),
     ("seldon-core-s2i", ""),
     ("onnxruntime", "onnx"),
 )
 """Parts of the names of server images that a local worker stands in for, and the format each
-serves; empty where the model's own format decides."""
+serves; empty where the model's own format decides. One with a slash is the end of the name."""
 
 
 def known_server(image: str) -> str | None:
     """The format of a known server's image, empty if it serves several, None if unknown."""
-    name = image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[0].lower()
+    folder, _, last = image.lower().rpartition("/")
+    name = last.partition("@")[0].partition(":")[0]
     for part, format_name in KNOWN_SERVERS:
-        if part in name:
+        if part in name or ("/" in part and f"/{folder}/{name}".endswith(f"/{part}")):
             return format_name
     return None
 
@@ -79,11 +91,30 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
             ],
             "mlserver",
         ),
+        _runtime(
+            "kserve-tensorflow-serving",
+            ("v1", "grpc-v1"),
+            [("tensorflow", "1", 2), ("tensorflow", "2", 2)],
+            "serving",
+        ),
+        _runtime(
+            "kserve-pmmlserver", ("v1", "v2"), [("pmml", "3", 1), ("pmml", "4", 1)], "pmmlserver"
+        ),
+        _runtime(
+            "kserve-huggingfaceserver", ("v1", "v2"), [("huggingface", "1", 1)], "huggingfaceserver"
+        ),
         _runtime("kserve-torchserve", ("v1", "v2", "grpc-v2"), [("pytorch", "1", 2)], "torchserve"),
         _runtime(
             "kserve-tritonserver",
             ("v2", "grpc-v2"),
-            [("onnx", "1", 1), ("pytorch", "1", 0), ("pytorch", "2", 0)],
+            [
+                ("onnx", "1", 1),
+                ("tensorflow", "1", 1),
+                ("tensorflow", "2", 1),
+                ("pytorch", "1", 0),
+                ("pytorch", "2", 0),
+                ("triton", "2", 1),
+            ],
             "tritonserver",
         ),
         _runtime(
@@ -97,8 +128,14 @@ def builtin_runtimes() -> tuple[ClusterServingRuntime, ...]:
                     "lightgbm": ("2", "3", "4"),
                     "onnx": ("1",),
                     "mlflow": ("1", "2", "3"),
+                    "tensorflow": ("1", "2"),
+                    "keras": ("1", "2", "3"),
+                    "tflite": ("1", "2"),
                     "pytorch": ("1", "2"),
                     "catboost": ("1",),
+                    "pmml": ("3", "4"),
+                    "openvino_ir": ("opset1",),
+                    "huggingface": ("1",),
                     "program": ("1",),
                     "python": ("1",),
                 }.items()

@@ -13,6 +13,7 @@ import msgspec
 
 from salver.graphs.allotments import followed_metric, notes_of, threads_of, with_behaviour
 from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graphs.compiling import with_compiling
 from salver.graphs.plan import (
     BatchPolicy,
     CanarySpec,
@@ -177,9 +178,15 @@ class _Compiler:
             )
         model = model_of(spec)
         if model is not None:
-            return self._component(spec, "predictor", self._runners.of_model(spec, model))
+            return self._component(
+                spec, "predictor", with_compiling(self._runners.of_model(spec, model), annotations)
+            )
         if spec.containers:
-            return self._component(spec, "predictor", self._runners.of_container(spec, "predictor"))
+            return self._component(
+                spec,
+                "predictor",
+                with_compiling(self._runners.of_container(spec, "predictor"), annotations),
+            )
         raise PlanError(
             "InvalidPredictorSpec",
             "spec.predictor names no model and no container: add spec.predictor.model",

@@ -43,6 +43,8 @@ from salver.spec.graph_native_order import needs_of
 from salver.spec.kinds import SALVER
 
 STOP = "serving.kserve.io/stop"
+SERVED_AS = "salver.dev/served-as"
+"""Annotation: the name that the graph answers under, if Kubernetes could not call an object so."""
 BUILTIN_UNIT = "builtin"
 _JOINS: Mapping[str, Join] = {"first": "outer", "fastest": "any"}
 _BUILTIN_DECISIONS = {"confident": "confident", "true": "is_true"}
@@ -56,7 +58,7 @@ def compile_graph(resource: Graph) -> GraphDesire:
     return GraphDesire(
         resource=(SALVER, "graphs"),
         namespace=metadata.namespace or "default",
-        name=metadata.name,
+        name=metadata.annotations.get(SERVED_AS) or metadata.name,
         variants=(Variant("default", flow),),
         units=compiler.units(),
         stopped=metadata.annotations.get(STOP, "").lower() == "true",

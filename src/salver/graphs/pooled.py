@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graphs.compiling import with_compiling
 from salver.graphs.plan import ModelRunner
 from salver.graphs.runners import RunnerChooser, model_of
 from salver.graphs.selection import PlanError, Runtime, Wanted, select_runtime
@@ -108,7 +109,7 @@ def _plan(resource: Any, runner: ModelRunner, service: str = "") -> PooledPlan:
     return PooledPlan(
         metadata.namespace or "default",
         metadata.name,
-        runner,
+        with_compiling(runner, metadata.annotations),
         min_copies=_count(metadata.annotations, MIN_COPIES, 0),
         max_copies=_count(metadata.annotations, MAX_COPIES, 1),
         service=service,

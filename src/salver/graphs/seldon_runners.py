@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from salver.graphs.compiling import with_compiling
 from salver.graphs.plan import (
     CommandRunner,
     ContainerRunner,
@@ -46,7 +47,10 @@ _SERVER_RUNTIMES = {
     "XGBOOST_SERVER": "xgboost",
     "LIGHTGBM_SERVER": "lightgbm",
     "ONNX_SERVER": "onnx",
+    "HUGGINGFACE_SERVER": "huggingface",
+    "TENSORFLOW_SERVER": "tensorflow",
     "MLFLOW_SERVER": "mlflow",
+    "TRITON_SERVER": "triton",
 }
 _FUNCTIONS = {"SIMPLE_MODEL": "simple_model", "AVERAGE_COMBINER": "average"}
 _PORT = 9000
@@ -92,7 +96,7 @@ def runner_of(node: PredictiveUnit, around: Surroundings) -> InSteps | Runner:
     if container is not None and (found := class_of_container(container)) is not None:
         return _component(node, found, around)
     if node.implementation in SERVERS and not _is_own_program(node, container):
-        return _server(node, around)
+        return with_compiling(_server(node, around), annotations)
     if container is not None:
         return _program(node, container, around)
     return _endpoint(node, around)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from salver.graphs.builtin_runtimes import LOCAL_RUNTIMES
+from salver.graphs.compiling import with_compiling
 from salver.graphs.flow import Edge, Flow, GraphDesire, GraphUnit, Service, Step, Unit, Variant
 from salver.graphs.plan import ComponentPlan, ModelRunner, ScalingPolicy
 from salver.graphs.seldon_v2_pipeline import compile_pipeline as compile_pipeline
@@ -69,7 +70,7 @@ def compile_model(
     notes = [*_check_placement(spec, _offers(model, servers, configs))]
     plan = ComponentPlan(
         "predictor",
-        _runner(spec),
+        with_compiling(_runner(spec), model.metadata.annotations),
         scaling=_scaling(spec),
         labels=tuple(sorted(model.metadata.labels.items())),
     )

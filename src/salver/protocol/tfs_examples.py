@@ -2,7 +2,7 @@
 
 A feature is one value or a list of values for each example. Features that a model knows are taken:
 its columns, its inputs by name, or the one feature there is for its one input. Others are passed
-over, as TensorFlow does.
+over, as TensorFlow does. A model of TensorFlow's own may parse them itself (`tfs_serialised.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from salver.errors import InvalidInput
 from salver.inference.metadata import TensorMetadata
 from salver.protocol.tfs_grpc import SignedRequest
 from salver.protocol.tfs_results import class_outputs, value_outputs
+from salver.protocol.tfs_serialised import input_of_examples, serialised
 from salver.protocol.tfs_signatures import CLASSIFY, REGRESS, chosen
 from salver.protocol.v1_values import column_tensor
 from salver.protocol.wire import ModelIdentity, WireOutput, WireTensor
@@ -46,8 +47,10 @@ def examples_request(
     signature = chosen(signature_name, model, REGRESS if is_regression else CLASSIFY)
     view = signature.model
     outputs = signature.outputs or (value_outputs(view) if is_regression else class_outputs(view))
+    taken = input_of_examples(signature.name, model)
+    tensors = serialised(examples, taken, view) if taken else example_tensors(examples, view)
     request = ExamplesRequest(
-        example_tensors(examples, view),
+        tensors,
         None,
         signature.parameters,
         signature=signature.name,

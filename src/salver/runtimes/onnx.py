@@ -1,4 +1,4 @@
-"""ONNX models on ONNX Runtime's CPU provider.
+"""ONNX models on ONNX Runtime, by the execution providers that the settings name.
 
 Owns the mapping of ONNX types to datatypes, and of the sequences of maps that scikit-learn
 converters put out (ZipMap) to a tensor of probabilities.
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from salver.errors import InvalidInput, ModelFailed
+from salver.errors import InvalidInput, LoadFailed, ModelFailed
 from salver.inference.metadata import Datatype, ModelMetadata, TensorMetadata
 from salver.inference.tensor import Array, InferRequest, InferResponse, Tensor, tensor_from_array
 from salver.runtimes.loading import framework_module, load_failures
+from salver.runtimes.onnx_files import check_external_data
+from salver.runtimes.onnx_refusals import reworded
+from salver.runtimes.onnx_settings import LEVELS, OnnxSettings, onnx_settings
 from salver.runtimes.ports import ModelSource
 from salver.runtimes.tabular import NUMERIC, decoded, named_outputs, refused_by
 
@@ -43,23 +46,61 @@ class OnnxRuntime:
     preload = ("onnxruntime",)
 
     def load(self, source: ModelSource) -> OnnxModel:
+        settings = onnx_settings(source.name, source.parameters)
         onnxruntime = framework_module(source, "onnxruntime", "onnx")
+        providers = settings.chosen(source.name, onnxruntime.get_available_providers())
         with load_failures(source, "ONNX Runtime"):
-            session = onnxruntime.InferenceSession(
-                str(source.path),
-                sess_options=_options(onnxruntime, source.threads),
-                providers=["CPUExecutionProvider"],
-            )
+            check_external_data(source.path)
+            session = _session(onnxruntime, source, settings, providers)
+            _check_providers(source, providers, session.get_providers())
             return OnnxModel(onnxruntime, session)
 
 
-def _options(onnxruntime: Any, threads: int) -> Any:
+def _session(
+    onnxruntime: Any,
+    source: ModelSource,
+    settings: OnnxSettings,
+    providers: list[tuple[str, dict[str, str]]],
+) -> Any:
+    try:
+        return onnxruntime.InferenceSession(
+            str(source.path),
+            sess_options=_options(onnxruntime, settings, source.threads),
+            providers=providers,
+            # Else it would print what failed and go on with the CPU alone.
+            enable_fallback=0,
+        )
+    except Exception as error:
+        reason = reworded(str(error), onnxruntime.__version__)
+        if reason is None:
+            raise
+        raise LoadFailed(f"model '{source.name}': {source.path}: {reason}") from error
+
+
+def _check_providers(
+    source: ModelSource, wanted: list[tuple[str, dict[str, str]]], found: list[str]
+) -> None:
+    """A provider whose libraries or device are absent is left out without an error."""
+    missing = next((name for name, _ in wanted if name not in found), None)
+    if missing is not None:
+        raise LoadFailed(
+            f"model '{source.name}': the provider {missing} could not be started here (its device "
+            f"or its libraries are absent); {', '.join(found)} could: choose among these"
+        )
+
+
+def _options(onnxruntime: Any, settings: OnnxSettings, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = settings.intra_op_threads or threads
+    options.inter_op_num_threads = settings.inter_op_threads
+    is_parallel = settings.inter_op_threads > 1
+    modes = onnxruntime.ExecutionMode
+    options.execution_mode = modes.ORT_PARALLEL if is_parallel else modes.ORT_SEQUENTIAL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = getattr(levels, LEVELS[settings.graph_optimization_level])
     # Spinning threads would take the cores from the gateway and the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
 

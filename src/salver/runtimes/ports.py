@@ -7,12 +7,13 @@ its framework is missing; the framework itself only inside `load`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
+from salver.errors import RequestError
 from salver.inference.compilation import CompileCounts, CompileReport
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
@@ -89,6 +90,26 @@ class StreamingModel(LoadedModel, Protocol):
         """The responses as they are made; what has `close` is closed when its reader leaves.
 
         May raise what `predict` may, at any response.
+        """
+
+
+class AskedRequest(msgspec.Struct, frozen=True):
+    """One caller's request of a batch: `parameters` are all of them, a scheduler's too."""
+
+    request: InferRequest
+    id: str = ""
+    parameters: Mapping[str, Any] = {}
+
+
+class BatchModel(LoadedModel, Protocol):
+    """A loaded model that wants to see the requests of a batch one by one."""
+
+    def predict_each(
+        self, requests: Sequence[AskedRequest]
+    ) -> Sequence[InferResponse | RequestError]:
+        """An answer or a refusal for each request, in their order.
+
+        What it raises is the answer to all of them.
         """
 
 

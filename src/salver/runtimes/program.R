@@ -278,4 +278,5 @@
   }
 }
 
+options(warn = 1)
 .salver$serve(commandArgs(trailingOnly = TRUE)[1])

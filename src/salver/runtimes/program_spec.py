@@ -111,7 +111,7 @@ def _spec(
     return ProgramSpec(
         command=command,
         folder=folder,
-        env=settings.env,
+        env={**(_locale(os.environ) if prints_freely else {}), **settings.env},
         prints_freely=prints_freely or settings.answers == "descriptor",
         start_timeout_s=settings.start_timeout_s,
         platform=settings.platform or platform,
@@ -120,6 +120,13 @@ def _spec(
         batchable=settings.batchable,
         idempotent=settings.idempotent,
     )
+
+
+def _locale(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """UTF-8 for Java and R, whose texts are the locale's: containers often have none."""
+    names = (environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    locale = next((name for name in names if name), "")
+    return {} if "utf" in locale.lower() else {"LC_ALL": "C.UTF-8"}
 
 
 def _java(source: ModelSource, settings: ProgramSettings) -> tuple[str, ...]:

@@ -74,9 +74,9 @@ def _array(name: str, datatype: str, raw: bytes) -> Array:
     wanted = np.dtype(np.uint16) if datatype == "BF16" else NUMPY_TYPES[datatype]
     if len(raw) % wanted.itemsize:
         raise ValueError(f"'{name}' has {len(raw)} bytes, which are no {datatype} elements")
+    array: Array = np.frombuffer(raw, dtype=np.uint8 if datatype == "BOOL" else wanted)
     if datatype == "BOOL":
-        return np.frombuffer(raw, dtype=np.uint8) != 0
-    array: Array = np.frombuffer(raw, dtype=wanted)
+        array = array != 0
     if datatype == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
     return array

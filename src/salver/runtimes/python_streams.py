@@ -18,16 +18,19 @@ _END = object()
 
 def streaming_method(instance: Any) -> Callable[..., Any] | None:
     """The method that gives the responses; None if the class answers once."""
-    own = getattr(instance, "stream", None)
-    predict = getattr(instance, "predict", None)
-    if callable(own) and (_is_generator(own) or not callable(predict)):
-        return own
+    own: Callable[..., Any] | None = _method(instance, "stream")
+    predict = _method(instance, "predict")
     declares = bool(getattr(instance, "decoupled", False))
-    if declares and callable(own):
+    if own is not None and (declares or predict is None or _is_generator(own)):
         return own
-    if callable(predict) and (_is_generator(predict) or declares):
+    if predict is not None and (declares or _is_generator(predict)):
         return predict
     return None
+
+
+def _method(instance: Any, name: str) -> Callable[..., Any] | None:
+    method = getattr(instance, name, None)
+    return method if callable(method) else None
 
 
 def _is_generator(method: Any) -> bool:

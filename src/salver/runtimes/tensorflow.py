@@ -23,7 +23,12 @@ from salver.runtimes.tensorflow_keras import exported, is_keras
 from salver.runtimes.tensorflow_probe import is_rowwise
 from salver.runtimes.tensorflow_session import SessionFunction, functions_of, session_of
 from salver.runtimes.tensorflow_settings import TensorflowSettings, settings_of
-from salver.runtimes.tensorflow_signatures import SignedModel, default_signature, described
+from salver.runtimes.tensorflow_signatures import (
+    SignedModel,
+    default_signature,
+    described,
+    named_refusals,
+)
 from salver.runtimes.tensorflow_warmup import WARMUP_FILE, WarmupRequest, warmup_requests
 
 _SAVED_MODELS = ("saved_model.pb", "saved_model.pbtxt")
@@ -41,7 +46,7 @@ class TensorflowRuntime:
         path = _model_path(source)
         framework_module(source, "tensorflow", "tensorflow")
         tf = framework_module(source, "salver.runtimes.tensorflow_import", "tensorflow").tensorflow
-        with load_failures(source, f"TensorFlow {tf.__version__}"):
+        with named_refusals(source), load_failures(source, f"TensorFlow {tf.__version__}"):
             config = _config(tf, source, settings.device)
             if path.is_dir():
                 return _served(tf, source, path, settings, config)
@@ -125,6 +130,8 @@ def _warm_up(tf: Any, folder: Path, functions: Mapping[str, SessionFunction], de
 def _ask(
     tf: Any, functions: Mapping[str, SessionFunction], request: WarmupRequest, default: str
 ) -> None:
+    from tensorflow.core.framework import tensor_pb2
+
     name = request.signature or default
     if name not in functions:
         raise ValueError(f"there is no signature '{name}'")
@@ -135,8 +142,7 @@ def _ask(
         texts[:] = request.examples
         given |= dict.fromkeys((each.name for each in function.metadata.inputs), texts)
     for key, content in request.inputs.items():
-        proto = tf.compat.v1.TensorProto.FromString(content)
-        given[key] = tf.make_ndarray(proto)
+        given[key] = tf.make_ndarray(tensor_pb2.TensorProto.FromString(content))
     missing = [each.name for each in function.metadata.inputs if each.name not in given]
     if missing:
         raise ValueError(f"it lacks the input '{missing[0]}'")

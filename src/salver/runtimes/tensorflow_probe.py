@@ -25,7 +25,7 @@ _ROWS = 3
 _MOST_ELEMENTS = 16 << 20
 _TOLERANCES = {"FP16": 2e-2, "BF16": 5e-2, "FP32": 1e-3, "FP64": 1e-6}
 _TEXTS = ((b"0", b"1", b"1"), (b"", b"", b""))
-"""Numbers, since a model may read them as such; and nothing, which is an Example without features."""
+"""Numbers, since a model may read them as such; and nothing: an Example without features."""
 
 
 def is_rowwise(function: SignedFunction, name: str) -> bool | None:

@@ -51,6 +51,10 @@ class SessionFunction:
     def __init__(self, tf: Any, session: Any, name: str, definition: Any) -> None:
         self._session = session
         self._errors = tf.errors
+        self._refusals = (
+            *(tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError),
+            *(ValueError, TypeError),
+        )
         self._bfloat16 = tf.bfloat16.as_numpy_dtype
         self._feeds = [each.name for each in definition.inputs.values()]
         self._fetches = {name: each.name for name, each in definition.outputs.items()}
@@ -193,7 +197,8 @@ def _metadata(
 def _array(value: Any, bfloat16: Any) -> Array:
     if not isinstance(value, np.ndarray):
         value = np.asarray(value, dtype=object if isinstance(value, bytes) else None)
-    return value.astype(np.float32) if value.dtype == bfloat16 else value
+    array: Array = value
+    return array.astype(np.float32) if array.dtype == bfloat16 else array
 
 
 def _as_said(error: Exception) -> Exception:

@@ -6,7 +6,8 @@ others. Imports neither framework.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 from salver.errors import InvalidInput, LoadFailed
 from salver.inference.metadata import Datatype, ModelMetadata, SignatureMetadata, TensorMetadata
 from salver.inference.tensor import NUMPY_TYPES, Array, InferRequest, InferResponse, Tensor
+from salver.runtimes.ports import ModelSource
 from salver.runtimes.tabular import NUMERIC
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -134,6 +136,17 @@ def _labelled(signature: SignatureMetadata, labels: Sequence[str]) -> SignatureM
         for each in signature.outputs
     )
     return msgspec.structs.replace(signature, outputs=outputs)
+
+
+@contextmanager
+def named_refusals(source: ModelSource) -> Iterator[None]:
+    """Puts the model's name before what a reader of its files refuses without knowing it."""
+    try:
+        yield
+    except LoadFailed as error:
+        if str(error).startswith("model '"):
+            raise
+        raise LoadFailed(f"model '{source.name}' ({source.path.name}): {error}") from error
 
 
 def default_signature(names: Sequence[str], wanted: str) -> str:

@@ -85,12 +85,15 @@ def list_or_text(value: Any) -> Any:
 
 def config_document(config: TritonConfig) -> dict[str, Any]:
     """The configuration as JSON values, as Triton hands it to models; what is not set is absent."""
-    document: dict[str, Any] = msgspec.to_builtins(config)
-    return _without_nothing(document)
+    return {
+        key: _without_nothing(value)
+        for key, value in msgspec.to_builtins(config, enc_hook=dict).items()
+        if value is not None
+    }
 
 
 def completed(config: TritonConfig, module_class: Any, name: str) -> TritonConfig:
-    """The configuration with what the class adds. Raises `LoadFailed`, and what the class raises."""
+    """The configuration with what the class adds. Raises `LoadFailed`, or what that raises."""
     complete = getattr(module_class, "auto_complete_config", None)
     if not callable(complete):
         return config

@@ -20,7 +20,7 @@ SEQUENCE_START = 1
 SEQUENCE_END = 2
 
 
-class TritonModelException(Exception):  # noqa: N818  (Triton's name)
+class TritonModelException(Exception):
     """What goes wrong between a model and its server."""
 
 

@@ -42,9 +42,9 @@ def config_of(name: str, metadata: ModelMetadata, facts: ModelFacts | None) -> d
 
 
 def _tensor(tensor: TensorMetadata, most: int) -> dict[str, Any]:
-    """Triton's shapes leave out the dimension that batches grow along."""
+    """Triton's shapes leave out the dimension that batches grow along, and are never empty."""
     dims = list(tensor.shape[1:] if most and tensor.shape else tensor.shape)
-    return {"name": tensor.name, "data_type": data_type(tensor.datatype), "dims": dims or [-1]}
+    return {"name": tensor.name, "data_type": data_type(tensor.datatype), "dims": dims or [1]}
 
 
 def data_type(datatype: str) -> str:

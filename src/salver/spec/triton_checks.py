@@ -57,14 +57,20 @@ def _check_tensors(
         if not tensor.name:
             yield (*path, "name"), "is required: the name of the tensor"
         elif tensor.name in seen:
-            yield (*path, "name"), f"{quoted(tensor.name)} is there already: {field}[{seen[tensor.name]}]"
+            yield (
+                (*path, "name"),
+                f"{quoted(tensor.name)} is there already: {field}[{seen[tensor.name]}]",
+            )
         seen.setdefault(tensor.name, number)
         if tensor.data_type == "TYPE_INVALID":
             yield (*path, "data_type"), "is required: TYPE_FP32, say"
         if not tensor.dims and config.max_batch_size == 0 and tensor.reshape is None:
             yield (*path, "dims"), "is required: the shape, with -1 for any size"
         if len(tensor.dims) > _MOST_DIMENSIONS or any(each < -1 for each in tensor.dims):
-            yield (*path, "dims"), f"must be sizes, or -1 for any, at most {_MOST_DIMENSIONS} of them"
+            yield (
+                (*path, "dims"),
+                f"must be sizes, or -1 for any, at most {_MOST_DIMENSIONS} of them",
+            )
         if isinstance(tensor, ModelOutput) and _is_outside(tensor.label_filename):
             yield (*path, "label_filename"), "must be a file within the model's folder"
 
@@ -83,12 +89,20 @@ def _check_versions(config: TritonConfig) -> Iterator[Finding]:
         if not policy.specific.versions:
             yield ("version_policy", "specific", "versions"), "is required: the versions to serve"
         elif min(policy.specific.versions) < 1:
-            yield ("version_policy", "specific", "versions"), "must be 1 or more, as the folders are"
+            yield (
+                ("version_policy", "specific", "versions"),
+                "must be 1 or more, as the folders are",
+            )
 
 
 def _check_batching(config: TritonConfig, batching: DynamicBatching) -> Iterator[Finding]:
     if config.max_batch_size == 0:
-        yield ("dynamic_batching",), "needs a max_batch_size of 1 or more: the model takes no batches"
+        yield (
+            ("dynamic_batching",),
+            "needs a max_batch_size of 1 or more: the model takes no batches",
+        )
+    if batching.max_queue_delay_microseconds < 0:
+        yield ("dynamic_batching", "max_queue_delay_microseconds"), "must be 0 or more"
     for number, size in enumerate(batching.preferred_batch_size):
         if not 1 <= size <= config.max_batch_size:
             yield (
@@ -98,6 +112,8 @@ def _check_batching(config: TritonConfig, batching: DynamicBatching) -> Iterator
 
 
 def _check_sequences(sequences: SequenceBatching) -> Iterator[Finding]:
+    if sequences.max_sequence_idle_microseconds < 0:
+        yield ("sequence_batching", "max_sequence_idle_microseconds"), "must be 0 or more"
     for number, given in enumerate(sequences.control_input):
         path = ("sequence_batching", "control_input", number)
         if not given.name:

@@ -13,8 +13,6 @@ from typing import Literal
 
 import msgspec
 
-from salver.inference.metadata import Datatype
-
 DataType = Literal[
     "TYPE_INVALID",
     "TYPE_BOOL",
@@ -35,10 +33,10 @@ DataType = Literal[
 """In the order of their numbers."""
 
 
-def datatype_of(data_type: DataType) -> Datatype:
+def wire_name(data_type: DataType) -> str:
     """V2's name of a datatype; FP32 for one that is not set."""
     name = data_type.removeprefix("TYPE_")
-    return {"STRING": "BYTES", "INVALID": "FP32"}.get(name, name)  # type: ignore[return-value]
+    return {"STRING": "BYTES", "INVALID": "FP32"}.get(name, name)
 
 
 class Reshape(msgspec.Struct, frozen=True):
@@ -272,7 +270,9 @@ IGNORED: Mapping[type, frozenset[str]] = MappingProxyType(
 """Fields that Triton has and that change nothing here."""
 CHOICES: Mapping[type, tuple[frozenset[str], ...]] = MappingProxyType(
     {
-        TritonConfig: (frozenset({"dynamic_batching", "sequence_batching", "ensemble_scheduling"}),),
+        TritonConfig: (
+            frozenset({"dynamic_batching", "sequence_batching", "ensemble_scheduling"}),
+        ),
         VersionPolicy: (frozenset({"latest", "all", "specific"}),),
         SequenceBatching: (frozenset({"direct", "oldest"}),),
         InitialState: (frozenset({"zero_data", "data_file"}),),

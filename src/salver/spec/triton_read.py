@@ -85,6 +85,9 @@ class _Reader:
             if hint is None:
                 self._unknown(kind, field, path)
                 continue
+            if field.value is None:
+                self._check_empty(hint, field, path)
+                continue
             values = found.setdefault(field.name, [])
             inner: _Path = (*path, field.name)
             if _is_repeated(hint):
@@ -96,6 +99,11 @@ class _Reader:
             values.append(self._value(_element(hint), field.value, inner))
         self._check_choices(kind, found, message, path)
         return kind(**{name: self._whole(hints[name], each) for name, each in found.items()})
+
+    def _check_empty(self, hint: Any, field: Field, path: _Path) -> None:
+        """A list without values is right for what may be repeated."""
+        if not _is_repeated(hint):
+            self.fault(field.line, (*path, field.name), f"is no list: write {_wanted(hint)}")
 
     def _check_choices(
         self, kind: type[Any], found: Mapping[str, object], message: Message, path: _Path
@@ -155,7 +163,9 @@ class _Reader:
         key_hint, value_hint = get_args(hint)
         key, content = _blank(key_hint), _blank(value_hint)
         for field in value.fields:
-            if field.name == "key":
+            if field.value is None:
+                self.fault(field.line, (*path, field.name), "is no list: write one value")
+            elif field.name == "key":
                 key = self._value(key_hint, field.value, (*path, "key"))
             elif field.name == "value":
                 content = self._value(value_hint, field.value, (*path, str(key)))
@@ -166,9 +176,16 @@ class _Reader:
 
 
 @cache
+def _all_hints() -> dict[object, Mapping[str, Any]]:
+    return {}
+
+
 def _hints(kind: type[Any]) -> Mapping[str, Any]:
-    """The types of the fields, without `| None`."""
-    return {name: _plain(hint) for name, hint in get_type_hints(kind).items()}
+    """The types of the fields, without `| None`; reading them off takes a while, so once."""
+    kept = _all_hints()
+    if kind not in kept:
+        kept[kind] = {name: _plain(hint) for name, hint in get_type_hints(kind).items()}
+    return kept[kind]
 
 
 def _plain(hint: Any) -> Any:

@@ -68,11 +68,11 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One value of a field."""
+    """One value of a field; None for a list without any."""
 
     name: str
     line: int
-    value: Scalar | Message
+    value: Scalar | Message | None
 
 
 class _Token(NamedTuple):
@@ -151,9 +151,11 @@ class _Reader:
         if has_colon:
             self._take()
         if self._next.text == "[" and self._next.kind == "mark":
-            values = self._list(token, depth, has_colon=has_colon)
+            values: list[Scalar | Message] = self._list(token, depth, has_colon=has_colon)
         else:
             values = [self._value(token, depth, has_colon=has_colon)]
+        if not values:
+            return [Field(token.text, token.line, None)]
         return [Field(token.text, token.line, value) for value in values]
 
     def _list(self, name: _Token, depth: int, *, has_colon: bool) -> list[Scalar | Message]:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from salver.errors import ErrorKind
 from salver.telemetry.batch_table import BatchTable
-from salver.telemetry.engine_metrics import EngineMetrics
 from salver.telemetry.registry import Counter, Gauge, Histogram, Registry
 
 DURATION_BOUNDS_S: tuple[float, ...] = (
@@ -53,7 +52,6 @@ class ModelMetrics:
     """
 
     __slots__ = (
-        "_engines",
         "_errors",
         "_labels",
         "_registry",
@@ -81,7 +79,6 @@ class ModelMetrics:
     )
 
     def __init__(self, registry: Registry, model: str, version: str) -> None:
-        self._engines: EngineMetrics | None = None
         self.batch_table = BatchTable()
         self.last_answer_s = 0.0
         """When the last batch was answered, on the gateway's clock; 0: none was."""
@@ -185,11 +182,9 @@ class ModelMetrics:
         self.compute_duration.observe(compute_s)
 
     @property
-    def engines(self) -> EngineMetrics:
-        """Of the engines before a compiled model; made when they are first asked for."""
-        if self._engines is None:
-            self._engines = EngineMetrics(self._registry, self._labels)
-        return self._engines
+    def place(self) -> tuple[Registry, dict[str, str]]:
+        """Where further metrics of the model belong, and their labels."""
+        return self._registry, self._labels
 
     @property
     def errors(self) -> int:

@@ -75,7 +75,6 @@ def test_xml_of_another_kind_is_refused(tmp_path: Path) -> None:
     ("files", "runtime"),
     [
         ({"MLmodel": "flavors: {}"}, "mlflow"),
-        ({"config__pbtxt": 'backend: "python"'}, "triton"),
         ({"saved_model__pb": ""}, "tensorflow"),
         ({"config__json": json.dumps({"model_type": "bert"}), "m__safetensors": ""}, "huggingface"),
         ({"modules__json": "[]", "config_sentence_transformers__json": "{}"}, "huggingface"),

@@ -27,7 +27,7 @@ def test_a_jar_with_a_main_class_is_a_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("manifest", [None, "Manifest-Version: 1.0\r\n"])
 def test_a_jar_without_one_is_a_library(tmp_path: Path, manifest: str | None) -> None:
-    with pytest.raises(UnrecognisedArtifact, match="has no Main-Class.* a library and no model"):
+    with pytest.raises(UnrecognisedArtifact, match=r"has no Main-Class.* a library and no model"):
         recognise(jar(tmp_path / "lib.jar", manifest))
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from salver.engine.batching import BatchLimits, take_batch, wait_s
 from salver.engine.call import Call
+from salver.protocol.operations import Operation, marked
+from salver.protocol.wire_codes import Codec
 
 WINDOW = BatchLimits(max_requests=4, max_delay_s=0.010)
 
@@ -60,3 +62,17 @@ def test_a_call_that_lost_its_worker_goes_alone() -> None:
     assert take_batch(queue, BatchLimits(), 0.0)[0] == [first]
     assert take_batch(queue, BatchLimits(), 0.0)[0] == [second]
     assert take_batch(queue, BatchLimits(), 0.0)[0] == [third]
+
+
+def test_a_stream_goes_alone() -> None:
+    first, second, third = call(), call(), call()
+    second.codec = marked(int(Codec.GENERATE_JSON), Operation.STREAM)
+    queue = deque([first, second, third])
+    batches = [take_batch(queue, BatchLimits(), 0.0)[0] for _ in range(3)]
+    assert batches == [[first], [second], [third]]
+
+
+def test_a_step_of_a_graph_does_not_go_alone() -> None:
+    first, second = call(), call()
+    second.codec = marked(int(Codec.V2_JSON), Operation.STEP)
+    assert take_batch(deque([first, second]), BatchLimits(), 0.0)[0] == [first, second]

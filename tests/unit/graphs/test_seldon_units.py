@@ -244,7 +244,7 @@ def test_seldon_s_scikit_learn_server_answers_with_probabilities_unless_told_oth
 
 @pytest.mark.parametrize(
     "implementation",
-    ["TENSORFLOW_SERVER", "TRITON_SERVER", "HUGGINGFACE_SERVER", "TEMPO_SERVER"],
+    ["HUGGINGFACE_SERVER", "TEMPO_SERVER"],
 )
 def test_a_server_that_nothing_here_stands_in_for_is_named(implementation: str) -> None:
     with pytest.raises(PlanError, match=f"no runtime that stands in for {implementation}") as error:

@@ -292,8 +292,8 @@ podSpec:
 
 
 def test_a_format_without_a_runtime_is_noted() -> None:
-    found = model("storageUri: gs://seldon-models/triton/simple\nrequirements: [tensorflow]")
-    assert "'tensorflow' has no runtime of its own here" in found.notes[0]
+    found = model("storageUri: gs://seldon-models/triton/simple\nrequirements: [dali]")
+    assert "'dali' has no runtime of its own here" in found.notes[0]
 
 
 @pytest.mark.parametrize("field", ["explainer", "llm"])

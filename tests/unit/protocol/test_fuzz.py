@@ -237,6 +237,11 @@ VALID = {
     Codec.MLFLOW_JSON: b'{"dataframe_split":{"columns":["a","b","c","d"],"data":[[1,2,3,4.5]]}}',
     Codec.MLFLOW_CSV: b"a,b,c,d\n6.8,2.8,4.8,1.4\n",
     Codec.MLFLOW_PARQUET: parquet_of(),
+    Codec.GENERATE_JSON: b'{"input-0":[6.8,2.8,4.8,1.4],"parameters":{"k":1}}',
+    Codec.V2_FORM: (
+        b'--xy\r\nContent-Disposition: form-data; name="input-0"\r\n\r\n[[6.8,2.8,4.8,1.4]]'
+        b"\r\n--xy--"
+    ),
 }
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.runtimes.requests import arrays, ask, source
 
 from salver.errors import InvalidInput, LoadFailed, MissingFramework, ModelFailed
 from salver.inference.tensor import InferRequest, tensor_from_array
 from salver.runtimes.program import ProgramModel, ProgramRuntime
 from salver.runtimes.program_spec import program_spec
-from tests.unit.runtimes.requests import arrays, ask, source
 
 KIT = """
 import os, struct, sys, time
@@ -190,9 +190,9 @@ def test_its_errors_say_whose_fault_they_are(program: Write) -> None:
         "send(f\"error\\t{lines[0][1]}\\t{['input', 'model'][len(body) // 16]}\\tno\\\\ngood\")"
     )
     with loaded(program(ANSWERS.format(answer=answer))) as model:
-        with pytest.raises(InvalidInput, match="^no good$"):
+        with pytest.raises(InvalidInput, match=r"^no good$"):
             model.predict(ask(x=[1.0]))
-        with pytest.raises(ModelFailed, match="^no good$"):
+        with pytest.raises(ModelFailed, match=r"^no good$"):
             model.predict(ask(x=[1.0, 2.0]))
 
 
@@ -336,3 +336,29 @@ def test_where_java_or_r_is_missing_the_remedy_is_named(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingFramework, match=f"no '{program}' on the search path; run: apt"):
         program_spec(source(tmp_path / name, "program"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, {"LC_ALL": "C.UTF-8"}),
+        ({"LANG": "C"}, {"LC_ALL": "C.UTF-8"}),
+        ({"LANG": "de_CH.UTF-8"}, {}),
+        ({"LC_ALL": "POSIX", "LANG": "en_US.utf8"}, {"LC_ALL": "C.UTF-8"}),
+    ],
+)
+def test_wrappers_get_a_locale_of_utf_8_where_there_is_none(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    expected: dict[str, str],
+) -> None:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "Rscript").write_text("#!/bin/sh\n")
+    (tmp_path / "Rscript").chmod(0o755)
+    (tmp_path / "m.R").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program_spec(source(tmp_path / "m.R", "program")).env == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,7 @@ def back(tensor: Tensor) -> Tensor:
 
 def test_a_message_begins_with_a_mark_and_two_sizes() -> None:
     assert head_of([("request", "7"), ("input", "x", "FP64", "2", "16")], 16) == (
-        b"SLVR\x20\x00\x00\x00\x10\x00\x00\x00request\t7\ninput\tx\tFP64\t2\t16"
+        b"SLVR\x1b\x00\x00\x00\x10\x00\x00\x00request\t7\ninput\tx\tFP64\t2\t16"
     )
 
 
@@ -80,7 +82,7 @@ def test_tensors_come_back_as_they_were(datatype: Any, shape: tuple[int, ...]) -
     count = int(np.prod(shape))
     if datatype == "BYTES":
         data = np.empty(count, dtype=np.object_)
-        data[:] = [b"", "é\n".encode(), b"\x00\xff"][:count]
+        data[:] = [b"", "é\n".encode(), b"\x00\xff", b"a", b"b", b"c"][:count]
     else:
         data = np.arange(count).astype(NUMPY_TYPES[datatype])
     tensor = Tensor("x", datatype, data.reshape(shape))
@@ -125,5 +127,17 @@ def test_a_hello_describes_inputs() -> None:
     assert described(("x", "BYTES", "*"), "input").any_shape
     assert described(("x", "BYTES", ""), "input").shape == ()
     for wrong in (("x", "FP64"), ("x", "float", "1"), ("x", "FP64", "-2")):
-        with pytest.raises(ValueError, match="x|2 fields"):
+        with pytest.raises(ValueError, match=r"x|2 fields"):
             described(wrong, "input")
+
+
+def test_the_page_about_the_protocol_shows_messages_as_they_are() -> None:
+    page = (Path(__file__).parents[3] / "docs/framed-protocol.md").read_text()
+    shown = re.findall(r"^SLVR (\w{8}) (\w{8}) (.*) and (\d+) bytes$", page, re.MULTILINE)
+    assert [each[3] for each in shown] == ["32", "16"]
+    for head_size, body_size, head, body in shown:
+        lines = [line.split("⇥") for line in head.split("⏎")]
+        packed = head_of(lines, int(body))
+        assert packed[:12].hex() == b"SLVR".hex() + head_size + body_size
+        assert packed[12:] == head.replace("⇥", "\t").replace("⏎", "\n").encode()
+    assert "73 bytes" in page

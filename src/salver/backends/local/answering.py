@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
 import msgspec
 
+from salver.backends.local.batch_answering import answer_each
 from salver.backends.local.codings import COMPRESS_FROM_BYTES, compress, decompress
 from salver.backends.local.function_chain import run_steps
 from salver.backends.local.steps import StepCall, perform
@@ -23,6 +24,7 @@ from salver.inference.tensor import InferRequest, InferResponse
 from salver.protocol.bundle import pack, unpack_call
 from salver.protocol.codecs import codec_for
 from salver.protocol.frame import ContentCoding, Data, Item
+from salver.protocol.images import ImageCodec, image_inputs
 from salver.protocol.materialise import assemble, group_key
 from salver.protocol.operations import (
     CONTENT_BITS,
@@ -34,7 +36,7 @@ from salver.protocol.operations import (
 )
 from salver.protocol.seldon_meta import empty_message, read_feedback
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
-from salver.runtimes.ports import CompilesLater, LoadedModel, LoadedSteps
+from salver.runtimes.ports import BatchModel, CompilesLater, LoadedModel, LoadedSteps
 from salver.runtimes.step_ports import LoadedFunctions
 
 logger = logging.getLogger("salver.worker")
@@ -83,6 +85,7 @@ class Answerer:
         )
         self._max_rows = max_rows
         self._max_body_bytes = max_body_bytes
+        self._takes_batches = hasattr(model, "predict_each")
         self._has_functions = Operation.STEP.method in model.metadata.operations
         self.is_cancelled: Callable[[int], bool] = _never
         """Whether nobody waits any more for an item of the batch, by its number."""
@@ -91,12 +94,13 @@ class Answerer:
         self.parts: PartSink = NoParts()
         """Where streams go."""
         self._streamer = Streamer(model, identity)
+        self._codecs = _codecs_for(identity)
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
         answers = Answers([_NO_ANSWER] * len(batch))
         for (codec, _), group in self._groups(batch, answers).items():
-            wire_codec = _CODECS[codec]
+            wire_codec = self._codecs[codec]
             if len(group) == 1:
                 self._run(wire_codec, group, answers)
             else:
@@ -104,11 +108,15 @@ class Answerer:
                     self._run(wire_codec, part, answers)
         return answers
 
+    def unload(self) -> None:
+        """Frees the model; nothing is answered any more."""
+        self._model.unload()
+
     def _groups(
         self, batch: Sequence[Item], answers: Answers
     ) -> dict[tuple[int, Hashable], list[_Pending]]:
         groups: dict[tuple[int, Hashable], list[_Pending]] = {}
-        identity = self._identity
+        identity, codecs = self._identity, self._codecs
         for index, (tag, aux, body) in enumerate(batch):
             if tag > CONTENT_BITS:
                 self._perform(index, tag, aux, body, answers)
@@ -117,7 +125,7 @@ class Answerer:
             try:
                 if tag >> 8 & 0xFF:
                     body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
-                request = _CODECS[codec].decode(body, aux, identity)
+                request = codecs[codec].decode(body, aux, identity)
                 key = group_key(request, identity)
             except RequestError as error:
                 answers.items[index] = _refusal(error)
@@ -172,8 +180,9 @@ class Answerer:
         if tag >> 8 & 0xFF:
             body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
         number = Codec(tag & 0xFF)
-        request = _CODECS[number].decode(body, aux, self._identity)
-        last = self._streamer.run(_CODECS[number], number, request, index, self.parts)
+        codec = self._codecs[number]
+        request = codec.decode(body, aux, self._identity)
+        last = self._streamer.run(codec, number, request, index, self.parts)
         return Item(0, last.json_length, last.body)
 
     def _step(self, index: int, tag: int, aux: int, body: Data) -> Item:
@@ -230,8 +239,7 @@ class Answerer:
         parts: list[list[_Pending]] = [[]]
         rows = size = 0
         for pending in group:
-            shape = pending.request.inputs[0].shape if pending.request.inputs else ()
-            count = shape[0] if shape else 1
+            count = _rows_of(pending.request)
             rows += count
             size += pending.size
             if parts[-1] and (rows > max_rows or size > STACK_LIMIT_BYTES):
@@ -279,6 +287,8 @@ class Answerer:
         self, codec: WireCodec, group: list[_Pending], answers: Answers
     ) -> list[EncodedResponse]:
         requests = [pending.request for pending in group]
+        if self._takes_batches:
+            return self._predict_each(codec, group, requests, answers)
         request, rows = assemble(requests, self._identity)
         started_ns = time.perf_counter_ns()
         response = self._model.predict(request)
@@ -290,6 +300,28 @@ class Answerer:
         self._check_rows(request, response, sum(rows))
         return codec.encode_rows(response, requests, rows, self._identity)
 
+    def _predict_each(
+        self,
+        codec: WireCodec,
+        group: list[_Pending],
+        requests: list[WireRequest],
+        answers: Answers,
+    ) -> list[EncodedResponse]:
+        """Answers those of the group that can be; the others are refused and leave it."""
+        started_ns = time.perf_counter_ns()
+        found = answer_each(cast(BatchModel, self._model), requests, codec, self._identity)
+        answers.compute_ns += time.perf_counter_ns() - started_ns
+        answers.rows += sum(map(_rows_of, requests))
+        answers.runs += 1
+        encoded: list[EncodedResponse] = []
+        for pending, answer in zip(tuple(group), found, strict=True):
+            if isinstance(answer, RequestError):
+                group.remove(pending)
+                answers.items[pending.index] = _refusal(self._named(answer))
+            else:
+                encoded.append(answer)
+        return encoded
+
     def _check_rows(self, request: InferRequest, response: InferResponse, rows: int) -> None:
         for tensor in response.outputs:
             shape = tensor.data.shape
@@ -298,6 +330,18 @@ class Answerer:
                     f"it answered {rows} rows with output '{tensor.name}' of shape "
                     f"{list(shape)}: a batchable model gives one row for each it gets"
                 )
+
+
+def _rows_of(request: WireRequest) -> int:
+    shape = request.inputs[0].shape if request.inputs else ()
+    return shape[0] if shape else 1
+
+
+def _codecs_for(identity: ModelIdentity) -> Mapping[int, WireCodec]:
+    images = image_inputs(identity.metadata)
+    if not images:
+        return _CODECS
+    return {number: ImageCodec(codec, images, identity) for number, codec in _CODECS.items()}
 
 
 def _never(item: int) -> bool:

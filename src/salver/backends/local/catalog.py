@@ -82,6 +82,15 @@ class LocalCatalog:
         self._log_keys: dict[LocalModel, LogKey] = {}
         self._checker: asyncio.TimerHandle | None = None
 
+    def listens_at(self, url: str) -> None:
+        """Tells where the server is reached, for models that are loaded from now on."""
+        self._options = msgspec.structs.replace(self._options, server_url=url)
+
+    @property
+    def server_url(self) -> str:
+        """Where workers reach the server; empty until it listens."""
+        return self._options.server_url
+
     # Before the event loop runs.
 
     def prepare(self, targets: Sequence[ModelTarget]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from salver.backends.local.replica import LocalReplica
 from salver.backends.local.worker_messages import WorkerFacts
+from salver.engine.engine_metrics import EngineMetrics
 from salver.inference.compilation import CompileCounts, CompileReport
 from salver.telemetry.metrics import ModelMetrics
 
@@ -27,12 +28,20 @@ class EngineFacts:
     def __init__(self, label: str, metrics: ModelMetrics) -> None:
         self._label = label
         self._metrics = metrics
+        self._engine_metrics: EngineMetrics | None = None
         self._by_worker: dict[int, CompileCounts] = {}
         self._total = CompileCounts()
         self._asked_s = 0.0
         self._asked_batches = 0.0
         self._told: tuple[tuple[int, str], ...] | None = None
         self.report: CompileReport | None = None
+
+    @property
+    def _shown(self) -> EngineMetrics:
+        """Made when there is something to show: most models have no engines."""
+        if self._engine_metrics is None:
+            self._engine_metrics = EngineMetrics(*self._metrics.place)
+        return self._engine_metrics
 
     @property
     def counts(self) -> CompileCounts | None:
@@ -52,7 +61,7 @@ class EngineFacts:
         """A worker tells."""
         before = self._by_worker.get(worker, CompileCounts())
         self._by_worker[worker] = facts.counts
-        self._metrics.engines.count(facts.counts, before)
+        self._shown.count(facts.counts, before)
         changes = {
             each: getattr(self._total, each)
             + max(0, getattr(facts.counts, each) - getattr(before, each))
@@ -81,7 +90,7 @@ class EngineFacts:
 
     def _describe(self, report: CompileReport) -> None:
         self.report = report
-        self._metrics.engines.describe(report)
+        self._shown.describe(report)
         choices = tuple((each.rows, each.engine) for each in report.choices)
         if choices != self._told:
             self._told = choices

@@ -15,6 +15,8 @@ from salver.engine.batching import BatchLimits
 from salver.graphs.plan import ScalingPolicy
 
 _DEFAULT_MAX_REQUESTS = 128
+_ASKING = frozenset({"triton"})
+"""Runtimes whose models may ask others of the same server."""
 
 
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,8 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether faster engines are built for it, unless it says so itself."""
     verdicts: str = ""
     """The folder that keeps what compiling found out; empty: nothing is kept."""
+    server_url: str = ""
+    """Where workers reach this server, for models that ask others of it."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables set in the worker before it loads the model."""
     max_body_bytes: int = 64 << 20
@@ -99,6 +103,7 @@ def load_order(target: ModelTarget, options: ModelOptions, caveat: str = "") -> 
         log_format=options.log_format,
         log_level=options.log_level,
         env=dict(options.env),
+        predictor_url=options.server_url if target.runtime in _ASKING else "",
         caveat=caveat,
         parameters=overrides.parameters,
         platform=overrides.platform,

@@ -48,11 +48,13 @@ class OwnWorkers:
             msgspec.structs.replace(target.overrides, workers=0),
         )
         name, version = self.label(order)
+        options = msgspec.structs.replace(options, server_url=self._catalog.server_url)
+        load = load_order(target, options, suited.caveat)
         load = msgspec.structs.replace(
-            load_order(target, options, suited.caveat),
+            load,
             name=order.service,
             version=str(order.number),
-            predictor_url=url,
+            predictor_url=url or load.predictor_url,
         )
         environment = suited.environment
         model = self._catalog.add_model(

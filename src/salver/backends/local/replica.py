@@ -368,9 +368,9 @@ class LocalReplica(asyncio.Protocol):
     def _write_to(self, batch_id: int, data: bytes) -> None:
         """Writes about a batch, unless the worker has answered it meanwhile."""
         transport = self._transport
-        if self._batch and batch_id == self._batch_id:
-            if transport is not None and not transport.is_closing():
-                self._write(data)
+        is_at_it = bool(self._batch) and batch_id == self._batch_id
+        if is_at_it and transport is not None and not transport.is_closing():
+            self._write(data)
 
     def _on_progress(self, batch_id: int) -> None:
         if batch_id == self._batch_id:

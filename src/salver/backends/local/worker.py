@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import signal
 import socket
 import time
 import traceback
@@ -34,6 +35,7 @@ from salver.telemetry import logs
 
 logger = logging.getLogger("salver.worker")
 
+_UNLOAD_S = 10
 _WORKER_OOM_SCORE = "500"
 """If the machine itself runs out of memory, workers go before the gateway does."""
 
@@ -67,6 +69,17 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
         channel.reply(frame.batch_id, answers)
         if answers.must_recycle:
             return
+    _unload(answerer, order.name)
+
+
+def _unload(answerer: Answerer, name: str) -> None:
+    """Lets the model's own code end; if that takes too long, the process does."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_UNLOAD_S)
+    try:
+        answerer.unload()
+    except Exception:
+        logger.exception("model '%s' did not unload well", name)
 
 
 def _report_failure(channel: WorkerChannel, order: LoadOrder, error: Exception) -> None:

@@ -42,7 +42,7 @@ class CompileSettings(msgspec.Struct, frozen=True):
 
 def settings_of(source: ModelSource) -> CompileSettings:
     """Raises `LoadFailed` for a value that means nothing."""
-    given = source.parameters
+    given = _given(source)
     mode = _mode(source, given.get("compile", source.compile))
     budget_s = AUTO_BUDGET_S if mode == "auto" else ASKED_BUDGET_S
     sample = given.get("sample")
@@ -52,6 +52,12 @@ def settings_of(source: ModelSource) -> CompileSettings:
         check_fraction=_number(source, "compile_check", 0.0, 1.0),
         sample=Path(str(sample)) if sample else None,
     )
+
+
+def _given(source: ModelSource) -> Mapping[str, Any]:
+    """The model's parameters; MLServer's settings have those that are not its own in `extra`."""
+    extra = source.parameters.get("extra")
+    return {**extra, **source.parameters} if isinstance(extra, dict) else source.parameters
 
 
 def _mode(source: ModelSource, value: Any) -> Mode:
@@ -65,7 +71,7 @@ def _mode(source: ModelSource, value: Any) -> Mode:
 
 
 def _number(source: ModelSource, name: str, default: float, highest: float) -> float:
-    value = source.parameters.get(name, default)
+    value = _given(source).get(name, default)
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -23,7 +23,7 @@ _LIBRARIES = (
     *("treelite", "lignum", "onnxruntime", "skl2onnx", "onnxmltools", "onnx"),
 )
 _PIECE_BYTES = 4 << 20
-_NO_KEY = ("compile", "compile_check", "compile_budget_s", "sample")
+_NO_KEY = ("compile", "compile_check", "compile_budget_s", "sample", "settings_file")
 """Parameters that are in the settings, or change no verdict."""
 
 
@@ -36,7 +36,10 @@ def verdict_key(source: ModelSource, settings: CompileSettings, pause: Callable[
         *_machine(),
     ]
     found = hashlib.sha256(json.dumps(facts, sort_keys=True, default=repr).encode())
-    for path in (source.path, *([settings.sample] if settings.sample is not None else [])):
+    sample = settings.sample
+    # One that is not there is refused by who reads its rows.
+    samples = [sample] if sample is not None and sample.is_file() else []
+    for path in (source.path, *samples):
         for piece in _pieces(path):
             found.update(piece)
             pause()

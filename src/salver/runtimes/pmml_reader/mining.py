@@ -178,7 +178,9 @@ def _voted(
                 part = result.probabilities.get(name, np.zeros(len(places)))
             shares[name][places[known]] += weight * part[known]
     with np.errstate(all="ignore"):
-        parts = {name: column / np.where(total > 0, total, np.nan) for name, column in shares.items()}
+        parts = {
+            name: column / np.where(total > 0, total, np.nan) for name, column in shares.items()
+        }
     return result_of_classes(parts, table.rows)
 
 

@@ -158,4 +158,3 @@ def _scorer(element: Element, scope: Scope, target: DataField | None) -> Scorer:
     if element.tag == "Scorecard":
         return scorecard(element, scope.functions)
     raise Unsupported(f"the document has a {element.tag}")
-

@@ -128,9 +128,7 @@ def output_fields(
     return tuple(found)
 
 
-def computed(
-    fields: tuple[OutputField, ...], result: Result, table: Table
-) -> dict[str, Array]:
+def computed(fields: tuple[OutputField, ...], result: Result, table: Table) -> dict[str, Array]:
     """The output fields in their order, each of which may use those before it."""
     inner = table.inner({})
     found: dict[str, Array] = {}

@@ -89,7 +89,12 @@ def _points(characteristic: Characteristic, table: Table) -> tuple[Array, Array]
 
 
 def _ranked(costs: Sequence[Array], reasons: Sequence[Array]) -> tuple[Array, ...]:
-    """Reason codes by what they cost, dearest first; equal ones in the document's order."""
-    order = np.argsort(-np.vstack(costs), axis=0, kind="stable")
+    """Reason codes by what they cost, dearest first; equal ones in the document's order.
+
+    What was gained is no reason.
+    """
+    amounts = np.vstack(costs)
+    order = np.argsort(-amounts, axis=0, kind="stable")
     codes = np.take_along_axis(np.vstack(reasons), order, axis=0)
+    codes[np.take_along_axis(amounts, order, axis=0) < 0] = None
     return tuple(codes)

@@ -114,9 +114,7 @@ def _shares(element: Element) -> tuple[dict[str, float], dict[str, float]]:
     return shares, confidences
 
 
-def _descend(
-    node: Node, table: Table, rows: Array, way: Way, found: tuple[Array, Array]
-) -> None:
+def _descend(node: Node, table: Table, rows: Array, way: Way, found: tuple[Array, Array]) -> None:
     """Writes for each of the rows the node where its way ends, and how often it was guessed."""
     reached, defaulted = found
     if not len(rows):

@@ -24,10 +24,6 @@ from salver.server.model_config import config_of
 from salver.server.statistics import figures_of
 
 _HEALTH = "/grpc.health.v1.Health/"
-_REFLECTION = (
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-)
 _SERVICE = "inference.GRPCInferenceService"
 _EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 _SERVING, _NOT_SERVING = 1, 2
@@ -88,10 +84,6 @@ class ControlMethods:
             **{prefix + name: self._refused(name, hint) for name, hint in UNSUPPORTED_METHODS},
             _HEALTH + "Check": self._answered(self._health),
             _HEALTH + "Watch": self._refused("Watch", "call Check again and again"),
-            **{
-                path: self._refused("Server reflection", "use the Open Inference Protocol's .proto")
-                for path in _REFLECTION
-            },
         }
 
     def _answered(self, method: Method) -> UnaryHandler:

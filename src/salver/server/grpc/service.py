@@ -27,6 +27,7 @@ from salver.server.grpc.ports import (
     Metadata,
     UnaryHandler,
 )
+from salver.server.grpc.reflection import Reflection
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
 from salver.server.observe import REQUEST_ID, Observation, RequestObserver
@@ -149,13 +150,12 @@ class InferenceService:
 
     def methods(self) -> GrpcMethods:
         """What the front is to serve."""
+        unary = {INFER: self.infer, **self._control.methods(PREFIX), **self.more_methods}
+        stream = {PREFIX + "ModelStreamInfer": self._streams.run}
+        reflection = Reflection((*unary, *stream))
         return GrpcMethods(
-            unary={
-                INFER: self.infer,
-                **self._control.methods(PREFIX),
-                **self.more_methods,
-            },
-            stream={PREFIX + "ModelStreamInfer": self._streams.run},
+            unary=unary,
+            stream={**stream, **reflection.methods()},
             on_cancel=self.on_cancel,
         )
 

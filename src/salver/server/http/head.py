@@ -15,7 +15,7 @@ import httptools
 
 from salver.protocol.frame import ContentCoding
 from salver.protocol.mlflow_messages import scoring_codec
-from salver.protocol.operations import Operation, marked
+from salver.protocol.operations import Operation, is_stream, marked
 from salver.protocol.wire_codes import RAW_BODY_AUX, REGRESS_AUX, Codec
 
 SELDON_SCOPE = "seldon:"
@@ -46,8 +46,10 @@ _SCORING_ROUTE = re.compile(
 )
 _GENERATE_ROUTE = re.compile(
     rb"(?:/serving/([^/?#]+/[^/?#]+)|/seldon/([^/?#]+(?:/[^/?#]+)?))?"
-    rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/generate(_stream)?"
+    rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/generate(?:_stream)?"
 )
+_ASKED_BITS = 0xFFFF
+"""Of a tag: what the body is, without what the answer may be packed with."""
 _TFS_AUX = {b"classify": 0, b"regress": REGRESS_AUX}
 _THIS_SERVER = "host:"
 """A scope that is the server's own, for what is asked of it by more than a name."""
@@ -85,8 +87,8 @@ class RequestHead:
     version, where it gives none; the scope is then never empty. On a route that names no model,
     `codec` is set without it, and `unreadable` says why its body cannot be read, if so;
     `component` is then what Seldon's component is asked to do, if one is, and `node` the component
-    within a graph. `generates` is the model of Triton's generate extension, in place of `model`, and
-    `is_streamed` whether its responses are wanted one by one.
+    within a graph. `generates` is the model that is asked in Triton's generate extension, in place
+    of `model`.
     """
 
     __slots__ = (
@@ -102,7 +104,6 @@ class RequestHead:
         "is_explain",
         "is_form",
         "is_plain",
-        "is_streamed",
         "keeps_alive",
         "label",
         "method",
@@ -148,7 +149,11 @@ class RequestHead:
         self.component = ""
         self.node = ""
         self.generates = ""
-        self.is_streamed = False
+
+    @property
+    def is_streamed(self) -> bool:
+        """The responses are wanted one by one."""
+        return is_stream(self.tag)
 
 
 class HeadParser:
@@ -199,9 +204,9 @@ class HeadParser:
                 reader(head, value)
         _read_route(head)
         head.tag = head.codec | int(head.coding) << 8 | int(head.accepts) << 16
-        if head.is_streamed:
+        if head.generates and head.path.endswith(b"_stream"):
             # Events go out one by one, and so unpacked.
-            head.tag = marked(head.codec | int(head.coding) << 8, Operation.STREAM)
+            head.tag = marked(head.tag & _ASKED_BITS, Operation.STREAM)
         if head.component == "send_feedback" and not head.node:
             head.tag = marked(head.tag, Operation.FEEDBACK)
         head.is_plain = bool(
@@ -268,11 +273,10 @@ def _read_generate_route(head: RequestHead) -> bool:
     match = _GENERATE_ROUTE.fullmatch(head.path)
     if match is None:
         return False
-    scope, seldon, model, version, streams = match.groups()
+    scope, seldon, model, version = match.groups()
     head.codec = int(Codec.GENERATE_JSON)
     head.version = _decoded(version or b"")
     head.generates = _decoded(model)
-    head.is_streamed = streams is not None
     if scope is not None:
         head.scope = _decoded(scope)
     elif seldon is not None:
@@ -418,7 +422,8 @@ def accepted_coding(value: bytes) -> ContentCoding:
 
 def _read_content_type(head: RequestHead, value: bytes) -> None:
     # The form's boundary is read from its first line.
-    head.is_form = value.lstrip()[:19].lower() == b"multipart/form-data"
+    if value[:1] in b"mM":
+        head.is_form = value[:19].lower() == b"multipart/form-data"
 
 
 def _read_request_id(head: RequestHead, value: bytes) -> None:

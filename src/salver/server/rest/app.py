@@ -59,8 +59,9 @@ def build_app(
     # Seldon's come before a mount of the Kubernetes API: both begin with `/api`.
     tfs = TfsRoutes(catalog, timeout_s=settings.request_timeout)
     statistics = StatisticsRoutes(catalog, timeout_s=settings.request_timeout)
-    own = [*tfs.routes(), *statistics.routes(), *models.routes(), Route("/metrics", metrics)]
-    routes = [*seldon.routes(), *more_routes, *own]
+    own = [*tfs.routes(), *models.routes(), Route("/metrics", metrics)]
+    # Ahead of those of graphs, which take all of `/salver/v1` when they are first needed.
+    routes = [*seldon.routes(), *statistics.routes(), *more_routes, *own]
     app = Starlette(
         routes=[*routes, *PageRoutes(catalog, list_services).routes()],
         exception_handlers={

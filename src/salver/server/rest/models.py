@@ -27,7 +27,14 @@ from salver.server.rest.metadata import (
 )
 from salver.server.tfs_facts import status_documents, statuses_of
 
-EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "generate",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+)
 """What of the V2 protocol's extensions this server has."""
 
 SEEN_CATALOG = "salver.catalog"
@@ -69,8 +76,9 @@ class ModelRoutes:
             *(Route(path, self.model_metadata) for path in (model, versioned)),
             *(Route(path + "/ready", self.model_ready) for path in (model, versioned)),
             *(
-                Route(path + "/infer", self.inference, methods=["POST"])
+                Route(f"{path}/{verb}", self.inference, methods=["POST"])
                 for path in (model, versioned)
+                for verb in ("infer", "generate", "generate_stream")
             ),
             Route(repository + "/index", self.index, methods=["POST"]),
             Route(repository + "/models/{name}/load", self.load, methods=["POST"]),

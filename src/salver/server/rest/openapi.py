@@ -16,6 +16,9 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.errors import RequestError
 from salver.inference.metadata import ModelMetadata
 from salver.server.rest.metadata import READY
+from salver.server.rest.openapi_generate import generate_paths
+from salver.server.rest.openapi_mlflow import TAG as MLFLOW_TAG
+from salver.server.rest.openapi_mlflow import mlflow_paths
 from salver.server.rest.openapi_seldon import TAG as SELDON_TAG
 from salver.server.rest.openapi_seldon import seldon_paths
 from salver.server.rest.openapi_tfs import TAG as TFS_TAG
@@ -70,9 +73,12 @@ def openapi_document(
     first = (each for each in statuses if not names or each.name == names[0])
     example = next(first, None)
     paths.update(_any_model_paths(example))
+    paths.update(_statistics_paths())
     paths.update(_repository_paths())
     paths.update(seldon_paths(SELDON_VERSIONS))
+    paths.update(generate_paths())
     paths.update(tfs_paths())
+    paths.update(mlflow_paths())
     paths.update(_server_paths())
     return {
         "openapi": "3.1.0",
@@ -93,6 +99,7 @@ _TAGS = (
     {"name": "repository", "description": "loading and unloading"},
     SELDON_TAG,
     TFS_TAG,
+    MLFLOW_TAG,
     {"name": "server", "description": "health, metrics and pages"},
 )
 
@@ -158,6 +165,31 @@ def _any_model_paths(example: ModelStatus | None) -> dict[str, Any]:
         "/v1/models": {"get": names},
         "/v1/models/{model_name}": {"parameters": [model], "get": _operation(*ready)},
     }
+
+
+def _statistics_paths() -> dict[str, Any]:
+    model = _path_parameter("model_name", "")
+    version = _path_parameter("model_version", "")
+    found = obj({"model_stats": {"type": "array"}}, required=["model_stats"])
+    base = "/v2/models/{model_name}"
+    own = "/salver/v1/models/{model_name}"
+    paths: dict[str, Any] = {
+        "/v2/models/stats": {
+            "get": _operation("Statistics of all models", "models", _json(found), ())
+        }
+    }
+    for at, summary, schema in (
+        (base + "{}/stats", "Statistics: requests, queue, batches by size", found),
+        (base + "{}/config", "The model's configuration, as Triton has it", {"type": "object"}),
+        (own + "{}", "Limits, statistics and compiled engines", {"type": "object"}),
+    ):
+        for suffix, parameters in (("", [model]), ("/versions/{model_version}", [model, version])):
+            operation = _operation(summary, "models", _json(schema), (404, 501, 503))
+            paths[at.format(suffix, model_name="{model_name}")] = {
+                "parameters": parameters,
+                "get": operation,
+            }
+    return paths
 
 
 def _repository_paths() -> dict[str, Any]:

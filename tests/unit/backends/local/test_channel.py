@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,18 @@ import pytest
 from salver.backends.local.answering import Answers
 from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
 from salver.backends.local.channel import WorkerChannel
-from salver.protocol.frame import FrameKind, Item, cancel_frame, parse_reply, request_head
+from salver.backends.local.part_window import MOST_PARTS
+from salver.protocol.frame import (
+    Frame,
+    FrameKind,
+    FrameSplitter,
+    Item,
+    cancel_frame,
+    parse_reply,
+    request_head,
+    taken_frame,
+)
+from salver.protocol.wire import EncodedResponse
 
 
 class Ends:
@@ -140,3 +152,68 @@ def test_a_large_frame_behind_a_late_cancellation_is_taken_whole(ends: Ends) -> 
     sender.start()
     assert received(ends) == [body]
     sender.join()
+
+
+PART = EncodedResponse(b"part", 2)
+
+
+def sent_parts(ends: Ends) -> list[Frame]:
+    ends.gateway.setblocking(False)
+    try:
+        data = ends.gateway.recv(1 << 20)
+    except BlockingIOError:
+        data = b""
+    return [parse_reply(each) for each in FrameSplitter().feed(data)]
+
+
+def test_parts_are_frames_of_their_own_with_the_number_of_their_item(ends: Ends) -> None:
+    ends.gateway.sendall(frame_of([b"a"]))
+    received(ends)
+    assert ends.channel.wait_room(0)
+    ends.channel.send_part(0, PART)
+    ends.channel.send_part(0, PART)
+    frames = sent_parts(ends)
+    assert [frame.kind for frame in frames] == [FrameKind.PART] * 2
+    assert [frame.batch_id for frame in frames] == [3, 3]
+    assert [frame.table for frame in frames] == [(0, 2, 4)] * 2
+    assert [frame.bodies() for frame in frames] == [[b"part"]] * 2
+
+
+def fill(ends: Ends) -> None:
+    ends.gateway.sendall(frame_of([b"a"]))
+    received(ends)
+    for _ in range(MOST_PARTS):
+        assert ends.channel.wait_room(0)
+        ends.channel.send_part(0, PART)
+
+
+def test_a_worker_that_is_far_ahead_waits_until_parts_are_taken(ends: Ends) -> None:
+    fill(ends)
+    results: list[bool] = []
+    thread = threading.Thread(target=lambda: results.append(ends.channel.wait_room(0)))
+    thread.start()
+    thread.join(0.05)
+    assert not results
+    ends.gateway.sendall(taken_frame(2, 0, 5))
+    ends.gateway.sendall(taken_frame(3, 0, 1))
+    thread.join(5)
+    assert results == [True]
+    ends.channel.send_part(0, PART)
+    assert len(sent_parts(ends)) == MOST_PARTS + 1
+
+
+def test_a_worker_that_waits_for_a_reader_hears_that_it_has_left(ends: Ends) -> None:
+    fill(ends)
+    ends.gateway.sendall(cancel_frame(3, [0]))
+    assert not ends.channel.wait_room(0)
+
+
+def test_what_was_unread_of_one_stream_does_not_hold_up_the_next(ends: Ends) -> None:
+    fill(ends)
+    ends.gateway.sendall(taken_frame(3, 0, 2))
+    head = request_head(4, FrameKind.BATCH, (1, 0, 1), 1, is_shared=False)
+    ends.gateway.sendall(head + b"b")
+    assert received(ends) == [b"b"]
+    for _ in range(MOST_PARTS):
+        assert ends.channel.wait_room(0)
+        ends.channel.send_part(0, PART)

@@ -57,6 +57,7 @@ class FakeModel:
         self.version = version
         self.is_ready = is_ready
         self.calls: list[Call] = []
+        self.known = IRIS
 
     @property
     def status(self) -> ModelStatus:
@@ -68,7 +69,7 @@ class FakeModel:
     def metadata(self) -> ModelMetadata:
         if not self.is_ready:
             raise ModelNotReady(f"model {self.name!r} is not ready: file is gone")
-        return IRIS
+        return self.known
 
     def submit(self, call: Call) -> None:
         self.calls.append(call)

@@ -136,9 +136,3 @@ def test_health_follows_readiness_and_knows_its_services(call: Caller, catalog: 
     assert call(check) == [(1, 2)]
     code, _, _ = call(check, fields.text_field(1, "other.Service"))
     assert code is Code.NOT_FOUND
-
-
-def test_reflection_is_refused_without_bringing_in_the_stream_server(call: Caller) -> None:
-    for version in ("v1", "v1alpha"):
-        code, _, _ = call(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
-        assert code is Code.UNIMPLEMENTED

@@ -6,13 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from salver.errors import ErrorKind
+from salver.protocol.operations import is_stream
 from salver.server.grpc import fields
 from salver.server.grpc.ports import Code, Metadata, StreamError
 from salver.server.grpc.stream_infer import StreamInfer
 from salver.settings import ServeSettings
+
+FINAL = fields.bytes_field(
+    4, fields.text_field(1, "triton_final_response") + fields.bytes_field(2, b"\x08\x01")
+)
+NOT_FINAL = FINAL[:-1] + b"\x00"
 
 
 class FakeStream:
@@ -78,8 +85,8 @@ def test_messages_are_queued_together_and_answered_in_order(catalog: Any) -> Non
         second.deliver(b"two", 0)
         first.deliver(memoryview(b"one"), 0)
         await task
-        assert await stream.next_fields() == [(2, b"one")]
-        assert await stream.next_fields() == [(2, b"two")]
+        assert await stream.next_fields() == [(2, b"one" + FINAL)]
+        assert await stream.next_fields() == [(2, b"two" + FINAL)]
 
     play(catalog, stream, scenario)
 
@@ -104,7 +111,7 @@ def test_a_failed_message_is_answered_with_its_id_and_the_stream_lives_on(catalo
         malformed = await stream.next_fields()
         assert b"ModelInferRequest" in malformed[0][1]
         assert malformed[1] == (2, b"")
-        assert await stream.next_fields() == [(2, b"ok")]
+        assert await stream.next_fields() == [(2, b"ok" + FINAL)]
 
     play(catalog, stream, scenario)
 
@@ -170,3 +177,92 @@ def test_the_headers_of_a_message_are_its_streams_metadata(catalog: Any) -> None
         await task
 
     play(catalog, stream, scenario)
+
+
+class Source:
+    """A `PartSource` that counts."""
+
+    def __init__(self) -> None:
+        self.takes = 0
+        self.has_left = False
+
+    def taken(self) -> None:
+        self.takes += 1
+
+    def leave(self) -> None:
+        self.has_left = True
+
+
+@pytest.fixture
+def decoupled(catalog: Any) -> Any:
+    catalog.two.known = msgspec.structs.replace(catalog.two.known, decoupled=True)
+    return catalog
+
+
+def test_the_responses_of_a_decoupled_model_go_out_as_they_are_made(decoupled: Any) -> None:
+    stream, source = FakeStream(), Source()
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris", "a"), message("iris", "b"), None)
+        first, second = await calls_of(decoupled.two, 2)
+        assert is_stream(first.codec)
+        second.deliver_part(b"b0", 0, source)
+        assert await stream.next_fields() == [(2, b"b0" + NOT_FINAL)]
+        first.deliver_part(b"a0", 0, source)
+        assert await stream.next_fields() == [(2, b"a0" + NOT_FINAL)]
+        second.deliver(b"end", 0)
+        assert await stream.next_fields() == [(2, b"end" + FINAL)]
+        first.deliver(b"", 0)
+        await task
+        assert stream.sent.empty()
+        assert source.takes == 2
+
+    play(decoupled, stream, scenario)
+
+
+def test_a_decoupled_model_that_fails_amid_its_responses_says_so_behind_them(
+    decoupled: Any,
+) -> None:
+    stream, source = FakeStream(), Source()
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris", "a"), None)
+        (call,) = await calls_of(decoupled.two, 1)
+        call.deliver_part(b"a0", 0, source)
+        call.fail(ErrorKind.MODEL_FAILED, "it broke")
+        await task
+        assert await stream.next_fields() == [(2, b"a0" + NOT_FINAL)]
+        assert (await stream.next_fields())[0] == (1, b"it broke")
+
+    play(decoupled, stream, scenario)
+
+
+def test_parts_count_as_taken_once_the_client_has_read_what_was_before(decoupled: Any) -> None:
+    stream, source = FakeStream(), Source()
+    reads = asyncio.Semaphore(0)
+
+    async def slow_send(payload: bytes) -> None:
+        await reads.acquire()
+        stream.sent.put_nowait(payload)
+
+    stream.send = slow_send  # type: ignore[method-assign]
+
+    async def scenario(task: asyncio.Task[None]) -> None:
+        stream.feed(message("iris", "a"))
+        (call,) = await calls_of(decoupled.two, 1)
+        for part in (b"0", b"1", b"2"):
+            call.deliver_part(part, 0, source)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert source.takes == 0
+        reads.release()
+        await stream.sent.get()
+        await asyncio.sleep(0)
+        assert source.takes == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert source.has_left
+        assert call.is_abandoned
+
+    play(decoupled, stream, scenario)

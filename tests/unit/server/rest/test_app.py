@@ -63,7 +63,10 @@ def test_the_server_names_itself_and_its_extensions() -> None:
     assert ask(catalog(), "GET", "/v2").json() == {
         "name": "salver",
         "version": __version__,
-        "extensions": ["binary_tensor_data", "model_repository", "parameters"],
+        "extensions": [
+            *("binary_tensor_data", "generate", "model_configuration", "model_repository"),
+            *("parameters", "statistics"),
+        ],
     }
 
 

@@ -34,7 +34,7 @@ class EngineMetrics:
             field: registry.counter(name, help, **of) for field, (name, help) in _COUNTERS.items()
         }
         self._withdrawn: Gauge = registry.gauge(
-            "salver_compiled_withdrawn", "Engines that workers have withdrawn.", **of
+            "salver_compiled_withdrawn", "Engines that workers have withdrawn.", merge="sum", **of
         )
 
     def describe(self, report: CompileReport) -> None:
