@@ -38,8 +38,6 @@ async def start_http(
     list_services: ListServices,
 ) -> HttpListener:
     from salver.server.rest.app import build_app
-    from salver.server.rest.explaining import ExplainRoutes
-    from salver.server.rest.mlflow import ScoringRoutes
 
     def render_metrics() -> bytes:
         catalog.refresh_gauges()
@@ -62,11 +60,7 @@ async def start_http(
         directory,
         settings,
         render_metrics=render_metrics,
-        more_routes=[
-            *ScoringRoutes(directory).routes(),
-            *ExplainRoutes(directory).routes(),
-            *routes,
-        ],
+        more_routes=routes,
         list_services=list_services,
         observer=observer,
     )

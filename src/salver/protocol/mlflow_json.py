@@ -121,7 +121,11 @@ def _form(fields: dict[str, Any], model: ModelIdentity) -> str:
 
 
 def _value(field: Any) -> Any:
-    return msgspec.json.decode(field) if isinstance(field, msgspec.Raw) else field
+    """Of a field that is still text. Raises `InvalidInput`."""
+    try:
+        return msgspec.json.decode(field) if isinstance(field, msgspec.Raw) else field
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the request holds what is no valid JSON: {error}") from error
 
 
 def _params(fields: dict[str, Any], model: ModelIdentity) -> dict[str, Any] | None:

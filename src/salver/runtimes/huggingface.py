@@ -11,13 +11,14 @@ from typing import Any
 
 from salver.errors import LoadFailed, MissingFramework
 from salver.runtimes.huggingface_folder import ModelFolder, check_weights, model_folder
+from salver.runtimes.huggingface_model import Loaded
 from salver.runtimes.huggingface_settings import (
     HuggingfaceSettings,
     Task,
     huggingface_settings,
     task_of,
 )
-from salver.runtimes.huggingface_tasks import BUILDERS, Loaded
+from salver.runtimes.huggingface_tasks import BUILDERS
 from salver.runtimes.loading import load_failures, missing_framework
 from salver.runtimes.ports import LoadedModel, ModelSource
 

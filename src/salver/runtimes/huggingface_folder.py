@@ -55,8 +55,8 @@ def model_folder(name: str, path: Path) -> ModelFolder:
             normalize = True
         else:
             raise LoadFailed(
-                f"model '{name}': modules.json has a {kind}, which the huggingface runtime does not "
-                "know (it knows Transformer, Pooling, Normalize)"
+                f"model '{name}': modules.json has a {kind}, which the huggingface runtime does "
+                "not know (it knows Transformer, Pooling, Normalize)"
             )
     return ModelFolder(inner, _json(name, inner / "config.json"), pooling, normalize)
 

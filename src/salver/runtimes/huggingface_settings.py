@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -99,13 +99,13 @@ def huggingface_settings(name: str, parameters: Mapping[str, Any]) -> Huggingfac
 def task_of(name: str, given: str, architectures: Sequence[str]) -> Task:
     """Raises `LoadFailed` for a task that this runtime has not, or cannot tell."""
     if given:
-        task = _SYNONYMS.get(given, given)
-        if task not in TASKS:
+        task = next((each for each in TASKS if each == given), _SYNONYMS.get(given))
+        if task is None:
             raise LoadFailed(
                 f"model '{name}': the huggingface runtime has no task '{given}'; it has "
                 + ", ".join(TASKS)
             )
-        return cast(Task, task)
+        return task
     for architecture in architectures:
         for ending, found in _ENDINGS:
             if architecture.endswith(ending):

@@ -36,8 +36,8 @@ def load_on_jvm(source: ModelSource) -> LoadedModel:
     pypmml = framework_module(source, "pypmml", "pmml")
     if shutil.which("java") is None:
         raise LoadFailed(
-            f"model '{source.name}': pypmml needs Java, which is not on the PATH; install a JRE, or "
-            "choose engine own"
+            f"model '{source.name}': pypmml needs Java, which is not on the PATH; install a JRE, "
+            "or choose engine own"
         )
     with load_failures(source, "pypmml"):
         model = pypmml.Model.load(str(source.path))

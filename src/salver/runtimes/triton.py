@@ -111,7 +111,7 @@ def _framework(
 def _parameters(config: TritonConfig, backend: Backend) -> dict[str, Any]:
     signature = config.parameters.get(_SIGNATURE)
     if backend.name == "tensorflow" and signature is not None:
-        return {"signature_name": signature.string_value}
+        return {"signature": signature.string_value}
     return {}
 
 

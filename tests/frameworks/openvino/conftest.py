@@ -20,7 +20,7 @@ from openvino import opset13 as ops
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`folder` with `flowers.xml`, `pair.xml`, `whole.xml` and `flowers.onnx`, and their weights."""
+    """`folder` with `flowers.xml`, `pair.xml`, `whole.xml`, `flowers.onnx`; and the weights."""
     folder = tmp_path_factory.mktemp("zoo")
     weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     flowers = ops.parameter([-1, 4], np.float32, name="flowers")

@@ -180,8 +180,10 @@ def chain() -> str:
     second = (
         '<RegressionModel functionName="classification" normalizationMethod="logit">'
         f"{d.schema(['score'])}"
-        '<RegressionTable targetCategory="yes" intercept="0"><NumericPredictor name="score" coefficient="0.5"/>'
-        '</RegressionTable><RegressionTable targetCategory="no" intercept="0"/></RegressionModel>'
+        '<RegressionTable targetCategory="yes" intercept="0">'
+        '<NumericPredictor name="score" coefficient="0.5"/>'
+        '</RegressionTable><RegressionTable targetCategory="no" intercept="0"/>'
+        "</RegressionModel>"
     )
     return d.ensemble("modelChain", [first, second], is_class=True)
 
@@ -234,7 +236,8 @@ def test_derived_fields(tmp_path: Path, name: str, is_local: bool) -> None:
     )
     local = f"<LocalTransformations>{field}</LocalTransformations>" if is_local else ""
     whole = "" if is_local else f"<TransformationDictionary>{field}</TransformationDictionary>"
-    table = '<RegressionTable intercept="0"><NumericPredictor name="x" coefficient="1"/></RegressionTable>'
+    term = '<NumericPredictor name="x" coefficient="1"/>'
+    table = f'<RegressionTable intercept="0">{term}</RegressionTable>'
     model = regression('functionName="regression"', local, table)
     check(tmp_path / "m.pmml", d.document(d.FIELDS + d.TARGET_NUMBER, model, whole))
 

@@ -110,5 +110,5 @@ def test_without_java_the_unknown_element_is_named(
 ) -> None:
     (tmp_path / "bayes.pmml").write_text(foreign_document())
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(LoadFailed, match="the document has a NaiveBayesModel, .*install Java"):
+    with pytest.raises(LoadFailed, match=r"the document has a NaiveBayesModel, .*install Java"):
         load(tmp_path / "bayes.pmml", "pmml")

@@ -34,7 +34,7 @@ def test_the_task_follows_from_the_architecture(given: str, architecture: str, t
 def test_a_task_that_is_none_or_cannot_be_told_is_named() -> None:
     with pytest.raises(LoadFailed, match="no task 'translation'; it has text-class"):
         task_of("m", "translation", ["T5ForConditionalGeneration"])
-    with pytest.raises(LoadFailed, match="T5ForConditionalGeneration. does not say"):
+    with pytest.raises(LoadFailed, match=r"T5ForConditionalGeneration\) does not say"):
         task_of("m", "", ["T5ForConditionalGeneration"])
 
 

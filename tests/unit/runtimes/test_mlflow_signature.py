@@ -73,7 +73,7 @@ def test_forms_without_names_or_signature() -> None:
 
 @pytest.mark.parametrize("text", ["{}", "3", "[1]", "["])
 def test_what_is_no_signature_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no list of objects|Expecting value"):
+    with pytest.raises(ValueError, match=r"no list of objects|Expecting value"):
         parse_signature({"inputs": text})
 
 

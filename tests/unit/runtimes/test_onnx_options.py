@@ -135,7 +135,7 @@ def test_weights_elsewhere_are_refused_before_anything_is_read(
 
 
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(LoadFailed, match="from 'gone.bin', which is not there"):
+    with pytest.raises(LoadFailed, match=r"from 'gone\.bin', which is not there"):
         load(saved(tmp_path / "m.onnx", with_weights("gone.bin")), "onnx")
 
 

@@ -82,7 +82,7 @@ def _raw_scores(document: Mapping[str, Any]) -> Compute:
         above = rows[:, columns.ravel()] > borders.ravel()
         index = above.reshape(len(rows), len(trees), depth) @ weights + starts
         sums = leaves[index].sum(axis=1) * scale + offset
-        return sums[:, 0] if width == 1 else sums
+        return np.asarray(sums[:, 0] if width == 1 else sums)
 
     def compute(rows: Array) -> Array:
         rows = _as_float32(rows, missing)

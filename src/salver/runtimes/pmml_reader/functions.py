@@ -125,7 +125,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 def _normal_cdf(x: Array, mean: Array, deviation: Array) -> Array:
     z = (x - mean) / (deviation * math.sqrt(2.0))
-    answer: Array = 0.5 * (1.0 + _erf(z).astype(np.float64))
+    answer: Array = 0.5 * (1.0 + np.asarray(_erf(z), dtype=np.float64))
     return answer
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from salver.inference.tensor import Array
 from salver.runtimes.pmml_reader.document import BadDocument, Element, Unsupported
+from salver.runtimes.pmml_reader.forests import Forest, NotPlain
 from salver.runtimes.pmml_reader.predicates import TRUE, Predicate, predicate_of
 from salver.runtimes.pmml_reader.results import Result, Scorer, result_of_classes, scattered
 from salver.runtimes.pmml_reader.values import Table, constant
@@ -55,9 +56,23 @@ def mining_model(
     treatment = parent.get("missingPredictionTreatment", "continue")
     if treatment not in _TREATMENTS or method not in (_VOTES if is_class else _NUMBERS):
         raise Unsupported(f"{parent.where} has the multipleModelMethod {method}, {treatment}")
+    forest = _forest(parent, segments, classes if is_class else None)
     if is_class:
-        return lambda table: _voted(segments, method, classes, table)
-    return lambda table: _joined(segments, method, treatment, table)
+        return lambda table: _voted(segments, method, classes, table, forest)
+    return lambda table: _joined(segments, method, treatment, table, forest)
+
+
+def _forest(
+    parent: Element, segments: Sequence[Segment], classes: Sequence[str] | None
+) -> Forest | None:
+    """The segments as one, if all are plain trees and always asked."""
+    if not all(each.is_always for each in segments) or classes == ():
+        return None
+    try:
+        trees = [each.first("TreeModel") for each in parent.all("Segment")]
+        return Forest([each for each in trees if each is not None], classes or ())
+    except NotPlain:
+        return None
 
 
 def _segment(element: Element, place: int, build: Callable[[Element], Scored]) -> Segment:
@@ -125,7 +140,16 @@ def _answers(segments: Sequence[Segment], table: Table) -> list[tuple[Segment, A
     return found
 
 
-def _joined(segments: Sequence[Segment], method: str, treatment: str, table: Table) -> Result:
+def _joined(
+    segments: Sequence[Segment], method: str, treatment: str, table: Table, forest: Forest | None
+) -> Result:
+    leaves = forest.leaves(table) if forest is not None else None
+    if forest is not None and leaves is not None:
+        weights = np.ones((len(segments), 1))
+        if method in _WEIGHTED:
+            weights[:, 0] = [each.weight for each in segments]
+        values, missing = forest.values[leaves], np.zeros_like(leaves, dtype=np.bool_)
+        return Result(np.asarray(_number(method, values, weights, weights.sum(axis=0), missing)))
     answers = _answers(segments, table)
     if not answers:
         return Result(np.full(table.rows, np.nan))
@@ -161,8 +185,15 @@ def _number(method: str, values: Array, weights: Array, total: Array, missing: A
 
 
 def _voted(
-    segments: Sequence[Segment], method: str, classes: Sequence[str], table: Table
+    segments: Sequence[Segment],
+    method: str,
+    classes: Sequence[str],
+    table: Table,
+    forest: Forest | None,
 ) -> Result:
+    leaves = forest.leaves(table) if forest is not None else None
+    if forest is not None and leaves is not None:
+        return _voted_at_once(segments, method, forest, leaves)
     answers = _answers(segments, table)
     names = dict.fromkeys([*classes, *(name for _, _, each in answers for name in _names(each))])
     shares = {name: np.zeros(table.rows) for name in names}
@@ -182,6 +213,21 @@ def _voted(
             name: column / np.where(total > 0, total, np.nan) for name, column in shares.items()
         }
     return result_of_classes(parts, table.rows)
+
+
+def _voted_at_once(
+    segments: Sequence[Segment], method: str, forest: Forest, leaves: Array
+) -> Result:
+    weights = np.ones((len(segments), 1))
+    if method in _WEIGHTED:
+        weights[:, 0] = [each.weight for each in segments]
+    total = weights.sum()
+    labels = forest.labels[leaves] if method.endswith("Vote") else None
+    parts = {}
+    for name, shares in forest.shares.items():
+        found = shares[leaves] if labels is None else (labels == name).astype(np.float64)
+        parts[name] = (found * weights).sum(axis=0) / total
+    return result_of_classes(parts, leaves.shape[1])
 
 
 def _names(result: Result) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +17,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def _probit(y: Array) -> Array:
-    answer: Array = 0.5 * (1.0 + _erf(y / math.sqrt(2.0)).astype(np.float64))
+    answer: Array = 0.5 * (1.0 + np.asarray(_erf(y / math.sqrt(2.0)), dtype=np.float64))
     return answer
 
 
@@ -72,7 +73,7 @@ def _probabilities(sums: list[Array], method: str, *, is_ordinal: bool) -> list[
     link = INVERSE_LINKS[method]
     if is_ordinal and len(sums) > 1:
         below = [link(each) for each in sums[:-1]]
-        parts = [below[0], *(b - a for a, b in zip(below, below[1:], strict=False))]
+        parts = [below[0], *(b - a for a, b in itertools.pairwise(below))]
         return [*parts, 1.0 - below[-1]]
     if method == "softmax" and len(sums) > 1:
         highest = np.maximum.reduce(sums)

@@ -69,7 +69,7 @@ def _node(element: Element, nodes: list[Node], _counter: list[int] | None = None
     number = counter[0]
     counter[0] += 1
     children = tuple(_node(each, nodes, counter) for each in element.all("Node"))
-    shares, confidences = _shares(element)
+    shares, confidences = shares_of(element)
     score = element.attributes.get("score")
     if score is None and shares:
         score = max(shares, key=lambda each: shares[each])
@@ -95,7 +95,7 @@ def _node(element: Element, nodes: list[Node], _counter: list[int] | None = None
     return node
 
 
-def _shares(element: Element) -> tuple[dict[str, float], dict[str, float]]:
+def shares_of(element: Element) -> tuple[dict[str, float], dict[str, float]]:
     """The parts of the classes among the records of a node, and how sure it is of each."""
     found = list(element.all("ScoreDistribution"))
     counts = {each.need("value"): each.number("recordCount", 0.0) for each in found}

@@ -19,6 +19,8 @@ from salver.engine.directory import ModelDirectory
 from salver.errors import ArtifactError, RequestError
 from salver.server.observe import RequestObserver
 from salver.server.rest.answers import error_answer, refusal
+from salver.server.rest.explaining import ExplainRoutes
+from salver.server.rest.mlflow import ScoringRoutes
 from salver.server.rest.models import EXTENSIONS, ModelRoutes
 from salver.server.rest.pages import PageRoutes
 from salver.server.rest.seldon import SeldonPrefix, SeldonRoutes
@@ -59,9 +61,11 @@ def build_app(
     # Seldon's come before a mount of the Kubernetes API: both begin with `/api`.
     tfs = TfsRoutes(catalog, timeout_s=settings.request_timeout)
     statistics = StatisticsRoutes(catalog, timeout_s=settings.request_timeout)
+    others = [*ScoringRoutes(catalog).routes(), *ExplainRoutes(catalog).routes()]
     own = [*tfs.routes(), *models.routes(), Route("/metrics", metrics)]
     # Ahead of those of graphs, which take all of `/salver/v1` when they are first needed.
-    routes = [*seldon.routes(), *statistics.routes(), *more_routes, *own]
+    # MLflow's scoring server and a Kubernetes API both have `/version`: that one is not asked.
+    routes = [*seldon.routes(), *statistics.routes(), *others, *more_routes, *own]
     app = Starlette(
         routes=[*routes, *PageRoutes(catalog, list_services).routes()],
         exception_handlers={

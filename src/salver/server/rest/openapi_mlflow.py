@@ -62,24 +62,21 @@ def _invocations(summary: str) -> dict[str, Any]:
 
 
 def _up(summary: str) -> dict[str, Any]:
-    line: Schema = {"type": "string"}
-    found = {"200": "it is", "503": "it is not, or it is shutting down"}
     # The answer is an empty line, whatever its type says: MLflow's server does the same.
-    responses = {
-        status: _response(text, "application/json", line) for status, text in found.items()
+    line: dict[str, Any] = {"application/json": {}}
+    responses: dict[str, Any] = {
+        "200": {"description": "they are", "content": line},
+        "503": {"description": "they are not, or it is shutting down", "content": line},
     }
-    for each in responses.values():
-        del each["content"]["application/json"]["schema"]
-    return {"summary": summary, "tags": [TAG["name"]], "responses": responses | _refused()}
+    return _operation(summary, responses)
 
 
 def _version() -> dict[str, Any]:
-    responses = {"200": _response("the version", "text/plain", _TEXT)}
-    return {
-        "summary": "Salver's version",
-        "tags": [TAG["name"]],
-        "responses": responses | _refused(),
-    }
+    return _operation("Salver's version", {"200": _response("it", "text/plain", _TEXT)})
+
+
+def _operation(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "tags": [TAG["name"]], "responses": responses | _refused()}
 
 
 def _refused() -> dict[str, Any]:

@@ -267,7 +267,10 @@ def test_a_chain_ends_between_two_functions_once_nobody_waits(
         run_steps(model, call, [json.dumps(V1).encode()], lambda: next(looks))
 
 
-def test_a_chain_that_is_quick_does_not_look(model: StepsModel) -> None:
+def test_a_chain_that_is_quick_does_not_look(
+    model: StepsModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function_chain, "_LOOK_S", 1000.0)
     call = asked(["double", "double"], Sent(V1, Codec.V1_JSON))
 
     def look() -> bool:

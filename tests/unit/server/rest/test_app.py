@@ -313,3 +313,11 @@ def test_a_bug_is_500_without_its_details() -> None:
     answer = ask(_Failing(ZeroDivisionError("secret")), "GET", "/v2/models/iris")
     assert answer.status_code == 500
     assert answer.json() == {"error": "the server failed on /v2/models/iris: see its log"}
+
+
+@pytest.mark.parametrize("path", ["/v2/models/iris/explain", "/v2/models/iris/versions/1/explain"])
+def test_explaining_over_v2_is_501_for_a_known_model_and_404_for_an_unknown_one(path: str) -> None:
+    answer = ask(catalog(), "POST", path, json={"inputs": []})
+    assert answer.status_code == 501
+    assert answer.json() == {"error": "model 'iris' has no explainer: ask :predict instead"}
+    assert ask(catalog(), "POST", path.replace("iris", "nope")).status_code == 404

@@ -84,6 +84,11 @@ def test_every_route_of_the_app_is_documented_with_its_method() -> None:
     # Documented once per loaded model, under its own name.
     documented |= {("/v2/models/{name}/infer", "post"), ("/v1/models/{name}:predict", "post")}
     documented.add(("/v1/models/{name}:explain", "post"))  # says 501 and is not offered
+    # V2 has no route for explanations: these say so, with 501.
+    documented |= {
+        ("/v2/models/{name}/explain", "post"),
+        ("/v2/models/{name}/versions/{version}/explain", "post"),
+    }
     for route in app.app.app.routes:
         for method in route.methods - {"HEAD"}:
             assert (route.path, method.lower()) in documented
@@ -101,6 +106,10 @@ def test_every_answer_of_a_readable_route_fits_its_schema() -> None:
         if "$ref" in response:
             response = api["components"]["responses"][response["$ref"].split("/")[-1]]
         media_type = answer.headers["Content-Type"].split(";")[0]
+        if url in ("/ping", "/health"):
+            # An empty line that is called JSON, as MLflow's server sends it.
+            assert answer.text == "\n"
+            continue
         schema = response["content"][media_type]["schema"]
         if media_type == "application/json":
             Draft202012Validator({**schema, "components": api["components"]}).validate(
