@@ -419,4 +419,4 @@ def test_the_how_to_does_what_it_says(tmp_path: Path) -> None:
 
 def test_the_r_file_shown_is_the_one_shipped() -> None:
     shown = blocks(ROOT / "docs/how-to/any-language.md", "r")[0].text
-    assert (ROOT / "examples/r/stopping.R").read_text().endswith(shown)
+    assert (ROOT / "examples/languages/r/stopping.R").read_text().endswith(shown)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ import pytest
 
 from salver.protocol import inference_pb2 as pb
 from tests import models
+from tests.documents import ROOT, blocks
 from tests.e2e.nats_broker import NatsBroker, nats_broker
 from tests.e2e.server import Server, serving
 
@@ -234,6 +237,21 @@ def test_an_answer_over_the_brokers_limit_is_told_as_an_error(
         assert "max_payload" in json.loads(reply.data)["error"]
 
     asked(broker, test)
+
+
+def test_the_program_in_the_how_to_prints_what_the_page_says(broker: NatsBroker) -> None:
+    page = ROOT / "docs/how-to/topics.md"
+    (program,) = [each.text for each in blocks(page, "python")]
+    program = program.replace("nats://127.0.0.1:4222", broker.url)
+    more = ("--topic-input", "page.{model}")
+    with serving(str(ROOT / "examples/iris.skops"), "--nats", broker.url, *more):
+        asked(broker, lambda client: heard(client, "page.iris"))
+        program = program.replace("salver.infer.", "page.")
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        )
+    assert done.stdout == "200 [0]\n"
+    assert "It prints `200 [0]`" in page.read_text()
 
 
 # Streams.

@@ -140,6 +140,9 @@ def decide(
     if bounded != wanted:
         reason = f"{'at least' if bounded > wanted else 'at most'} {bounded}; {reason}"
     state, desired, reason = _after_zero(policy, state, snapshot, bounded, reason, now_s)
+    if is_panicking:
+        # What came up by the scale of activation does not go down in a panic either.
+        state = msgspec.structs.replace(state, most_in_panic=max(desired, state.most_in_panic))
     return Decision(
         desired,
         msgspec.structs.replace(state, desired=desired),

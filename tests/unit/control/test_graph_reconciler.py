@@ -277,7 +277,7 @@ def test_a_graph_whose_service_goes_stays_exposed_and_is_not_ready() -> None:
     world.apply("g", asks=["iris"])
     world.said()
     world.answering.clear()
-    asyncio.run(world.loop._touch_changed())
+    asyncio.run(world.loop._passes._touch_changed())
     world.settle()
     assert world.said() == []
     assert world.ready_is("g")[:2] == ("False", "ServiceNotFound")

@@ -216,6 +216,7 @@ def options_of(graph: dict[str, Any], **spec: Any) -> Any:
         ("XGBOOST_SERVER", "xgboost"),
         ("LIGHTGBM_SERVER", "lightgbm"),
         ("ONNX_SERVER", "onnx"),
+        ("HUGGINGFACE_SERVER", "huggingface"),
     ],
 )
 def test_a_packaged_server_is_a_worker_with_the_runtime(implementation: str, runtime: str) -> None:
@@ -244,7 +245,7 @@ def test_seldon_s_scikit_learn_server_answers_with_probabilities_unless_told_oth
 
 @pytest.mark.parametrize(
     "implementation",
-    ["HUGGINGFACE_SERVER", "TEMPO_SERVER"],
+    ["TEMPO_SERVER"],
 )
 def test_a_server_that_nothing_here_stands_in_for_is_named(implementation: str) -> None:
     with pytest.raises(PlanError, match=f"no runtime that stands in for {implementation}") as error:

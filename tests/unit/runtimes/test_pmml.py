@@ -131,6 +131,53 @@ def test_votes_are_weighted(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["probability"], [[0.4, 0.6]])
 
 
+def random_node(random: np.random.Generator, level: int, predicate: str = "<True/>") -> str:
+    """Splits at whole numbers, so that rows meet thresholds."""
+    below = ""
+    if level:
+        first, second = [
+            ("lessThan", "greaterOrEqual"),
+            ("lessOrEqual", "greaterThan"),
+            ("greaterThan", "lessOrEqual"),
+            ("greaterOrEqual", "lessThan"),
+        ][random.integers(0, 4)]
+        field, value = random.choice(["a", "b"]), round(float(random.integers(-2, 3)) / 10, 1)
+        for sign in (first, second):
+            test = f'<SimplePredicate field="{field}" operator="{sign}" value="{value}"/>'
+            below += random_node(random, level - 1, test)
+    return f'<Node score="{random.normal():.6f}">{predicate}{below}</Node>'
+
+
+@pytest.mark.parametrize("datatype", ["double", "float"])
+@pytest.mark.parametrize("method", ["sum", "average", "weightedAverage", "max", "median"])
+def test_a_forest_asked_at_once_answers_as_its_trees_do(
+    tmp_path: Path, method: str, datatype: str
+) -> None:
+    random = np.random.default_rng(0)
+    always = "<True/><TreeModel"
+    segments = "".join(
+        f'<Segment weight="{1 + place}">{always} functionName="regression">{SCHEMA}'
+        f"{random_node(random, place % 5)}</TreeModel></Segment>"
+        for place in range(12)
+    )
+    text = document(
+        f'<MiningModel functionName="regression">{SCHEMA}<Segmentation '
+        f'multipleModelMethod="{method}">{segments}</Segmentation></MiningModel>',
+        FIELDS.replace('"double"', f'"{datatype}"'),
+    )
+    twice = '<CompoundPredicate booleanOperator="or"><True/><True/></CompoundPredicate><TreeModel'
+    rows = random.integers(-3, 4, (200, 2)) / 10
+    slowly = loaded(tmp_path, text.replace(always, twice))
+    at_once = loaded(tmp_path, text)
+    found = only(at_once.predict(matrix(rows)))
+    np.testing.assert_array_equal(found, only(slowly.predict(matrix(rows))))
+    assert len(np.unique(found)) > 5
+    rows[::7, 0] = np.nan
+    np.testing.assert_array_equal(
+        only(at_once.predict(matrix(rows))), only(slowly.predict(matrix(rows)))
+    )
+
+
 def test_the_documents_outputs_are_the_models(tmp_path: Path) -> None:
     output = (
         '<Output><OutputField name="cost" feature="predictedValue" dataType="double"/>'

@@ -135,9 +135,9 @@ def _split(children: list[Element], fields: list[str]) -> tuple[int, float, bool
     if not children:
         return 0, 0.0, False, True
     tests = [each.first("SimplePredicate") for each in children]
-    if len(children) != 2 or tests[0] is None:
+    first, second = tests if len(children) == 2 else (None, None)
+    if first is None:
         raise NotPlain
-    first, second = tests
     kind, name, value = (first.get(each) for each in ("operator", "field", "value"))
     if kind not in _OPPOSITE or not np.isfinite(literal_number(value)):
         raise NotPlain

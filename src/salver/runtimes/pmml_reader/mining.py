@@ -70,9 +70,11 @@ def _forest(
         return None
     try:
         trees = [each.first("TreeModel") for each in parent.all("Segment")]
-        return Forest([each for each in trees if each is not None], classes or ())
+        forest = Forest([each for each in trees if each is not None], classes or ())
     except NotPlain:
         return None
+    has_others = classes is not None and not set(forest.labels) <= {*classes, ""}
+    return None if has_others or None in trees else forest
 
 
 def _segment(element: Element, place: int, build: Callable[[Element], Scored]) -> Segment:
@@ -169,12 +171,16 @@ def _joined(
     return Result(np.where(nothing | (lacks & (treatment != "skipSegment")), np.nan, answer))
 
 
+def _summed(values: Array) -> Array:
+    """One after the other, as segments are written: sums of floats depend on their order."""
+    return np.asarray(np.add.accumulate(values, axis=0)[-1])
+
+
 def _number(method: str, values: Array, weights: Array, total: Array, missing: Array) -> Array:
     if method in ("average", "weightedAverage"):
-        answer = (values * weights).sum(axis=0) / total
+        answer = _summed(values * weights) / total
     elif method in ("sum", "weightedSum", "x-weightedSum"):
-        # One after the other, as segments are written: sums of floats depend on their order.
-        answer = np.add.accumulate(values * weights, axis=0)[-1]
+        answer = _summed(values * weights)
     elif method == "max":
         answer = np.where(missing, -np.inf, values).max(axis=0)
     else:
@@ -226,7 +232,7 @@ def _voted_at_once(
     parts = {}
     for name, shares in forest.shares.items():
         found = shares[leaves] if labels is None else (labels == name).astype(np.float64)
-        parts[name] = (found * weights).sum(axis=0) / total
+        parts[name] = _summed(found * weights) / total
     return result_of_classes(parts, leaves.shape[1])
 
 

@@ -64,7 +64,7 @@ def build_app(
     others = [*ScoringRoutes(catalog).routes(), *ExplainRoutes(catalog).routes()]
     own = [*tfs.routes(), *models.routes(), Route("/metrics", metrics)]
     # Ahead of those of graphs, which take all of `/salver/v1` when they are first needed.
-    # MLflow's scoring server and a Kubernetes API both have `/version`: that one is not asked.
+    # MLflow's come before a Kubernetes API, which has a `/version` too: see `ScoringRoutes`.
     routes = [*seldon.routes(), *statistics.routes(), *others, *more_routes, *own]
     app = Starlette(
         routes=[*routes, *PageRoutes(catalog, list_services).routes()],

@@ -5,10 +5,12 @@ They stand for the server as a whole. `/invocations` never comes here but by ano
 
 from __future__ import annotations
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from salver import __version__
 from salver.engine.ports import ModelCatalog
@@ -28,7 +30,7 @@ class ScoringRoutes:
         return [
             Route("/ping", self.ping),
             Route("/health", self.ping),
-            Route("/version", self.version),
+            _TextRoute("/version", self.version),
             *(Route(path, self.posted, methods=["POST"]) for path in _INVOCATIONS),
         ]
 
@@ -45,3 +47,11 @@ class ScoringRoutes:
     async def posted(self, request: Request) -> Response:
         """Only other methods than POST get here, and those Starlette answers with 405."""
         raise HTTPException(405, headers={"Allow": "POST"})
+
+
+class _TextRoute(Route):
+    """Leaves those who ask for JSON to the Kubernetes API, which has a route of the same path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        accepted = Headers(scope=scope).get("accept", "") if scope["type"] == "http" else ""
+        return (Match.NONE, {}) if "application/json" in accepted else super().matches(scope)

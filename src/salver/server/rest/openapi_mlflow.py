@@ -72,7 +72,10 @@ def _up(summary: str) -> dict[str, Any]:
 
 
 def _version() -> dict[str, Any]:
-    return _operation("Salver's version", {"200": _response("it", "text/plain", _TEXT)})
+    # Who asks for JSON gets the version of the Kubernetes API, as kubectl reads it.
+    found = _response("it", "text/plain", _TEXT)
+    found["content"]["application/json"] = {"schema": {"type": "object"}}
+    return _operation("Salver's version", {"200": found})
 
 
 def _operation(summary: str, responses: dict[str, Any]) -> dict[str, Any]:

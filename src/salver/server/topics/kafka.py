@@ -18,6 +18,7 @@ from salver.engine.ports import ModelCatalog
 from salver.errors import PayloadTooLarge, StartupError
 from salver.server.topics.addresses import KAFKA_NAME, filled
 from salver.server.topics.answering import TopicAnswers
+from salver.server.topics.kafka_messages import kafka_headers, message_of, named
 from salver.server.topics.listening import Handlers, Listened, TopicMetrics, TopicOptions
 from salver.server.topics.messages import TopicMessage, TopicReply, dead_letter_headers, refusal_of
 from salver.server.topics.offsets import OffsetLedger
@@ -214,7 +215,7 @@ class KafkaFront:
         if not pattern:
             return
         headers = dead_letter_headers(message, reply, attempts)
-        topic = filled(pattern, _named(message.model, reply))
+        topic = filled(pattern, named(message.model, reply))
         try:
             await self._publish(topic, key, headers, message.body)
         except PayloadTooLarge as error:
@@ -223,7 +224,7 @@ class KafkaFront:
     async def _send(self, message: TopicMessage, key: bytes | None, reply: TopicReply) -> None:
         pattern = self._options.names.output
         if pattern:
-            topic = filled(pattern, _named(message.model, reply))
+            topic = filled(pattern, named(message.model, reply))
             headers = {**reply.headers, "salver-message-id": message.id}
             await self._publish(topic, key, headers, reply.body)
         else:
@@ -255,32 +256,6 @@ class KafkaFront:
                 said = str(error) or type(error).__name__
                 logger.warning("Kafka: %s takes nothing (%s): again in %.1f s", topic, said, wait_s)
                 await asyncio.sleep(wait_s)
-
-
-def message_of(record: Any, model: str) -> TopicMessage:
-    """The library's record as a message. The key is the request's id, as MLServer has it."""
-    headers: dict[str, str] = {}
-    if record.key:
-        headers["salver-request-id"] = bytes(record.key).decode("utf-8", "replace")
-    for name, value in record.headers:
-        name = name.lower()
-        name = "ce-" + name[3:] if name.startswith("ce_") else name
-        headers[name] = (value or b"").decode("utf-8", "replace")
-    identity = f"{record.topic}:{record.partition}:{record.offset}"
-    return TopicMessage(record.topic, model, identity, headers, record.value or b"")
-
-
-def kafka_headers(headers: Mapping[str, str]) -> list[tuple[str, bytes]]:
-    """Headers as Kafka has them: CloudEvents' attributes begin with `ce_` there."""
-    return [
-        ("ce_" + name[3:] if name.startswith("ce-") else name, value.encode())
-        for name, value in headers.items()
-    ]
-
-
-def _named(model: str, reply: TopicReply) -> str:
-    name = model or reply.headers.get("salver-model", "")
-    return name if KAFKA_NAME.fullmatch(name) else "_"
 
 
 def _listener(on_revoked: Callable[[Sequence[Any]], Awaitable[None]]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from salver.engine.ports import ModelCatalog
-from salver.errors import ErrorKind, StartupError
+from salver.errors import ErrorKind, StartupError, Unavailable
 from salver.server.topics.addresses import NATS_NAME
 from salver.server.topics.answering import TopicAnswers
 from salver.server.topics.listening import Handlers, Listened, TopicMetrics, TopicOptions
@@ -78,6 +78,7 @@ class NatsFront:
         self._listened = Listened(catalog, options.names, NATS_NAME)
         self._inputs: dict[str, NatsInput] = {}
         self._task: asyncio.Task[None] | None = None
+        self._last_error = ""
 
     def start(self) -> None:
         """Begins to connect, and goes on until it is drained. Needs a running event loop."""
@@ -126,9 +127,14 @@ class NatsFront:
         try:
             async with asyncio.timeout(_CONNECT_S):
                 await self._connect_client(client)
-        except BaseException:
+        except BaseException as error:
             await client.close()
-            raise
+            if not isinstance(error, Exception):
+                raise
+            # Their hosts alone: addresses may have passwords in them.
+            hosts = ", ".join(each.rpartition("@")[2] for each in self.place.servers)
+            reason = self._last_error or str(error) or type(error).__name__
+            raise Unavailable(f"no connection to {hosts}: {reason}") from error
         self.metrics.connected.value = 1
         self.metrics.connections.value += 1
         place = client.connected_url
@@ -153,13 +159,14 @@ class NatsFront:
         )
 
     async def _on_error(self, error: Exception) -> None:
+        self._last_error = str(error) or type(error).__name__
         if not self.is_draining:
-            logger.debug("NATS: %s", error)
+            logger.debug("NATS: %s", self._last_error)
 
     async def _on_disconnected(self) -> None:
-        self.metrics.connected.value = 0
-        if not self.is_draining:
+        if self.metrics.connected.value and not self.is_draining:
             logger.warning("NATS: the connection is lost")
+        self.metrics.connected.value = 0
 
     async def _on_reconnected(self) -> None:
         self.metrics.connected.value = 1
