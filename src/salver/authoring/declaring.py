@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from salver.graphs.flow import Flow
 
 _open: ContextVar[tuple[object, ...]] = ContextVar("salver_open_graphs", default=())
-"""The code of the graphs that are being traced, each within the one before it."""
+"""The graphs that are being traced, each within the one before it."""
 P = ParamSpec("P")
 R = TypeVar("R")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -209,9 +209,9 @@ class Graph:
         walk = current_walk()
         assert walk is not None
         around = _open.get()
-        if self._code() in around:
+        if self in around:
             walk.refuse(f"graph {self.title} calls itself, which never ends: put loops into steps")
-        token = _open.set((*around, self._code()))
+        token = _open.set((*around, self))
         try:
             answer = self._function(**symbols)
         finally:

@@ -407,3 +407,10 @@ def test_a_step_outside_of_a_graph_is_its_function() -> None:
     assert features(1) == 2
     assert by_name(2, scale=3) == 6
     assert features.__name__ == "features"
+
+
+def test_graphs_that_a_function_makes_may_be_within_each_other() -> None:
+    def around(inner: Callable[[Any], Any]) -> Graph:
+        return salver.graph(name="around")(lambda x: features(inner(x)))
+
+    assert len(steps_of(around(around(features)))) == 3
