@@ -313,10 +313,13 @@ class FlowEdges:
     # Cycles.
 
     def clear_used(self, node: Node) -> None:
-        """A step of a cycle does not get on its next round what it has used on this one."""
-        if node.step.join == "any":
-            values = self.values[node.number]
-            values[:] = [None] * len(values)
+        """A step of a cycle does not get on its next round what it has used on this one, but for what
+        comes once only, from outside the cycle, and is to be joined with what comes anew."""
+        nodes, values = self.model.program.nodes, self.values[node.number]
+        for at, (source, _) in enumerate(node.edges):
+            comes_again = source >= 0 and nodes[source].is_in_cycle
+            if comes_again or node.step.join == "any":
+                values[at] = None
 
     def take_late(self, node: Node) -> None:
         """The step is done: it goes on with what has come meanwhile."""

@@ -405,6 +405,28 @@ def test_a_cycle_goes_round_until_its_exit_is_there() -> None:
     assert [each["inputs"][0]["data"] for each in counter.asked] == [[1], [2], [3], [4]]
 
 
+def test_a_step_of_a_cycle_waits_for_its_trigger_on_every_round() -> None:
+    bench = Bench()
+
+    def count(given: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        (value,) = given["n"]
+        return {"n": [value + 1], "again" if value < 4 else "done": [1]}
+
+    counter = bench.add("count", v2_of(count))
+    bench.add("back", v2_of(lambda given: {"n": given["n"]}))
+    rounds = {"max_visits": 10}
+    steps = [
+        service("count", Edge(tensor="n"), Edge("back", tensor="n"), join="any", **rounds),
+        service(
+            "back", Edge("count", tensor="n"), triggers=(Edge("count", tensor="again"),), **rounds
+        ),
+    ]
+    graph = bench.graph(steps, [Edge("count", tensor="done")])
+    call = bench.ask(graph, v2_request(n=[1]), Codec.V2_JSON)
+    assert outputs_of(call.json) == {"done": [1]}
+    assert [each["inputs"][0]["data"] for each in counter.asked] == [[1], [2], [3], [4]]
+
+
 def test_a_cycle_that_goes_on_too_long_is_stopped_and_said_to_be() -> None:
     bench = Bench()
     bench.add("spin", v2_of(lambda given: {"again": given["n"]}))

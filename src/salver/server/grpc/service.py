@@ -98,7 +98,8 @@ class GrpcCall(Call):
 
     def add_header(self, name: bytes, value: bytes) -> None:
         added = (name.decode("latin-1"), value.decode("latin-1"))
-        self.added = (*self.added, added)
+        if added not in self.added:
+            self.added = (*self.added, added)
 
     def header(self, name: bytes) -> bytes:
         if name == TRACEPARENT and self.span is not None:

@@ -71,7 +71,9 @@ class HttpCall(Call):
     def add_header(self, name: bytes, value: bytes) -> None:
         if self.added_headers is None:
             self.added_headers = []
-        self.added_headers.append((name, value))
+        if (name, value) not in self.added_headers:
+            # A graph within a graph may say the same of itself.
+            self.added_headers.append((name, value))
 
     @property
     def span(self) -> TraceContext | None:
