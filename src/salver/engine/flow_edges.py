@@ -313,8 +313,8 @@ class FlowEdges:
     # Cycles.
 
     def clear_used(self, node: Node) -> None:
-        """A step of a cycle does not get on its next round what it has used on this one, but for what
-        comes once only, from outside the cycle, and is to be joined with what comes anew."""
+        """A step of a cycle does not get on its next round what it has used on this one, but for
+        what comes only once, from outside the cycle, and is joined with what comes anew."""
         nodes, values = self.model.program.nodes, self.values[node.number]
         for at, (source, _) in enumerate(node.edges):
             comes_again = source >= 0 and nodes[source].is_in_cycle
