@@ -98,7 +98,7 @@ def installed(*languages: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples as they are shipped, and models that misbehave."""
     path = tmp_path_factory.mktemp("languages")
-    examples = ROOT / "examples"
+    examples = ROOT / "examples" / "languages"
     if java() is not None:
         for name in ("Regression", "Greeting"):
             build_jar(name, path / f"{name.lower()}.jar", examples / "java" / f"{name}.java")
