@@ -54,6 +54,13 @@ class ServiceEntry(msgspec.Struct, frozen=True):
     """A graph's parts by their names in it, which its callers may ask by themselves."""
     addresses: tuple[str, ...] = ()
     """What else means it: see `GraphDesire.addresses`."""
+    also_called: frozenset[str] = frozenset()
+    """What callers may call its model besides, under the service's own address: clients of Triton
+    and of Seldon name the model in the repository, and the node."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether callers may call its model so under the service's own address."""
+        return name == self.name or name in self.also_called
 
 
 class PoolEntry(msgspec.Struct, frozen=True):
@@ -234,7 +241,7 @@ class ModelDirectory:
             raise ModelNotFound(
                 f"service '{scope}' speaks a protocol of its own: it is asked by its own paths"
             )
-        if name and name != entry.name:
+        if name and not entry.is_called(name):
             raise ModelNotFound(f"service '{scope}' has no model '{name}': it has '{entry.name}'")
         return _of_version(entry, model, version)
 
@@ -392,7 +399,7 @@ class _ServiceView:
         self._model = model
 
     def find(self, name: str, version: str = "") -> ServedModel:
-        if name != self._entry.name or version not in ("", self._model.version):
+        if not self._entry.is_called(name) or version not in ("", self._model.version):
             raise ModelNotFound(
                 f"service '{self._entry.namespace}/{self._entry.name}' has no model '{name}'"
                 + (f" version '{version}'" if version else "")

@@ -56,10 +56,10 @@ class SeldonPaths:
             if node in ("", model.name):
                 return SeldonPart(model)
             raise ModelNotFound(f"'{model.name}' is one model and has no part '{node}'")
-        if node in ("", entry.name):
-            return SeldonPart(entry.entry)
-        if node in entry.nodes:
+        if node in entry.nodes and node != entry.name:
             return entry.nodes[node]
+        if not node or entry.is_called(node):
+            return SeldonPart(entry.entry)
         has = ", ".join(sorted(entry.nodes)) or f"only '{entry.name}'"
         raise ModelNotFound(
             f"'{entry.namespace}/{entry.name}' has no part '{node[:64]}': it has {has}"

@@ -55,6 +55,8 @@ class ModelRunner(msgspec.Struct, frozen=True, tag="model"):
     content_type: str = ""
     options: str = ""
     """A JSON object: arguments of the runtime. For `steps`, see `runtimes/steps.py`."""
+    model: str = ""
+    """Which one, if the artifact is a repository of several."""
 
 
 class CommandRunner(msgspec.Struct, frozen=True, tag="command"):

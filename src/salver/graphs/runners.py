@@ -31,6 +31,7 @@ from salver.spec.kserve import (
     PredictorExtensionSpec,
     PredictorSpec,
 )
+from salver.spec.kserve_runtimes import ProtocolVersion
 from salver.spec.pods import Container
 
 _MAIN_CONTAINER = "kserve-container"
@@ -47,7 +48,7 @@ _LEGACY_FORMATS = (
     "pmml",
     "paddle",
 )
-
+_V2_SERVERS = ("kserve-mlserver", "kserve-tritonserver")
 
 URL = "salver.dev/url"
 """Annotation: where the component is served, by somebody else."""
@@ -69,7 +70,7 @@ class RunnerChooser:
         runtime = select_runtime(
             Wanted(
                 model.model_format,
-                model.protocol_version or "v1",
+                model.protocol_version or _default_protocol(model),
                 self._service.metadata.namespace or "default",
                 model.runtime or "",
             ),
@@ -92,6 +93,7 @@ class RunnerChooser:
             storage_parameters=tuple(sorted(storage.parameters.items())) if storage else (),
             service_account=spec.service_account_name or spec.service_account,
             content_type=dict(_env(container, model)).get("CONTENT_TYPE", ""),
+            model=self._service.metadata.name if local == "triton" else "",
         )
 
     def _local_runtime(
@@ -266,6 +268,12 @@ def _uri_of(model: ModelSpec) -> str:
             "where the model is",
         )
     return uri
+
+
+def _default_protocol(model: ModelSpec) -> ProtocolVersion:
+    """KServe's, where a runtime is named; and Triton's own format is served over nothing but V2."""
+    is_v2 = model.runtime in _V2_SERVERS or model.model_format.name == "triton"
+    return "v2" if is_v2 else "v1"
 
 
 def main_container(containers: Sequence[Container]) -> Container | None:

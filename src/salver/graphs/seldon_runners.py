@@ -140,6 +140,8 @@ def _server(node: PredictiveUnit, around: Surroundings) -> ModelRunner:
         env_from=_references(node, around.container),
         service_account=around.service_account,
         options=_server_options(node, around.deployment.spec.protocol),
+        # A node of Triton's has the name of the model in its repository.
+        model=node.name if runtime == "triton" else "",
     )
 
 

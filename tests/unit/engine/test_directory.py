@@ -247,3 +247,15 @@ def test_a_replaced_service_leaves_no_old_address() -> None:
     found = directory(entry("iris", tagged={"old.example.com": FakeModel("old")}))
     found.expose(entry("iris"))
     assert found.find_in(f"{LOCAL_HOST}old.example.com", "wine").name == "wine"
+
+
+def test_other_names_of_a_service_mean_it_at_its_own_address_only() -> None:
+    found = directory(entry("iris", also_called=frozenset({"flowers"})))
+    assert found.find_in("default/iris", "flowers").name == "iris-default"
+    assert found.find_in(f"{LOCAL_HOST}iris-default.example.com", "flowers").name == "iris-default"
+    assert found.find_seldon("seldon:default/iris", "flowers").name == "iris-default"
+    assert found.view("default/iris").find("flowers").name == "iris-default"
+    with pytest.raises(ModelNotFound, match="unknown model 'flowers'"):
+        found.find("flowers")
+    with pytest.raises(ModelNotFound, match="has no model 'roses'"):
+        found.find_in("default/iris", "roses")

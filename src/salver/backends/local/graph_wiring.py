@@ -113,6 +113,7 @@ class GraphWiring:
             is_graph=True,
             nodes=_nodes(desire, units, tools.reports),
             addresses=desire.addresses,
+            also_called=frozenset(_node_names(desire)),
         )
         tools.connect(desire)
         return WiredGraph(entry, flows)
@@ -174,6 +175,15 @@ def _nodes(
             if unit in units:
                 found.setdefault(name, SeldonPart(units[unit], function, reported))
     return found
+
+
+def _node_names(desire: GraphDesire) -> Iterator[str]:
+    """The names of the nodes of a SeldonDeployment, which its V2 clients put into the path."""
+    nodes = [each.flow.tree for each in desire.variants if each.flow.tree is not None]
+    while nodes:
+        node = nodes.pop()
+        yield node.name
+        nodes += node.children
 
 
 def _parts(flow: Flow) -> Iterator[tuple[str, str, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from salver.artifacts.layout import ModelTarget, discover
+from salver.artifacts.triton_layout import is_triton_model
 from salver.backends.local.catalog import LocalCatalog
 from salver.backends.local.model import LocalModel
 from salver.backends.local.model_environments import Suited
@@ -138,12 +139,20 @@ def target_of(name: str, path: Path, runner: ModelRunner) -> ModelTarget:
     if runner.runtime == STEPS:
         target = ModelTarget(name, "1", path, STEPS)
     else:
-        text = f"{path}:{runner.attribute}" if runner.attribute else str(path)
+        where = _one_of(path, runner.model)
+        text = f"{where}:{runner.attribute}" if runner.attribute else str(where)
         found = discover(text, name, runner.runtime)
         if not found:
             raise LoadFailed(f"{path} holds no model")
         target = found[-1]
     return _with_options(target, runner)
+
+
+def _one_of(path: Path, model: str) -> Path:
+    """The folder of that model in a Triton repository; the path as it is if it is none."""
+    one = path / model
+    is_one = bool(model) and not is_triton_model(path) and is_triton_model(one)
+    return one if is_one else path
 
 
 def _with_options(target: ModelTarget, runner: ModelRunner) -> ModelTarget:

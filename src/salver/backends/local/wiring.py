@@ -7,8 +7,10 @@ one revision and nothing around it, callers get the revision's own queue.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+from salver.backends.local.model import LocalModel
 from salver.backends.processes.service import ProcessService
 from salver.backends.remote.model import RemoteModel
 from salver.engine.chain import ExplainedService, TransformedService
@@ -78,6 +80,7 @@ class Wiring:
             forwards={f"{desire.name}-{name}": each for name, each in forwards.items()}
             | {host: each for host, each in tagged.items() if isinstance(each, _FOREIGN)},
             is_opaque=_is_opaque(traffic[first], revisions),
+            also_called=_names_in_repositories(revisions.values()),
         )
 
     def _forwards(
@@ -164,6 +167,16 @@ class Wiring:
             random_number=random.random,
             sticky=component.sticky,
         )
+
+
+def _names_in_repositories(models: Iterable[ServedModel]) -> frozenset[str]:
+    """What Triton's clients call the models: as their folders in the repository are called."""
+    orders = [each.order for each in models if isinstance(each, LocalModel)]
+    return frozenset(
+        Path(order.path).name
+        for order in orders
+        if order is not None and order.runtime in ("triton", "tritonserver")
+    )
 
 
 def _is_opaque(traffic: TrafficPlan, revisions: Revisions) -> bool:
