@@ -9,6 +9,7 @@
     |   |-- Unsupported              the model or the server has no such operation
     |   |-- QueueFull                the model's queue is at its bound; try again later
     |   |-- Unavailable              the server is draining or has no replica left
+    |   |   `-- WorkerUnfit          so says a worker that is to be replaced
     |   |-- DeadlineExceeded         the time limit of the request has passed
     |   `-- ModelFailed              the model raised, exited or answered nonsense
     |-- ArtifactError                the path given cannot become a model
@@ -108,6 +109,10 @@ class Unavailable(RequestError):
     """The server is draining, or no replica is left to answer."""
 
     kind = ErrorKind.UNAVAILABLE
+
+
+class WorkerUnfit(Unavailable):
+    """What the worker's model depends on is gone: another worker is to load the model anew."""
 
 
 class DeadlineExceeded(RequestError):

@@ -7,6 +7,7 @@ A setting's flag is `--field-name`, its variable `SALVER_FIELD_NAME`, its TOML k
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -80,6 +81,13 @@ class ServeSettings:
     workers: int = option(1, "worker processes for each model", MODELS, least=1, most=1024)
     threads: int = option(
         0, "threads for one prediction; 0: cores but one, shared by the workers", MODELS, least=0
+    )
+    tritonserver: str = option(
+        "",
+        "NVIDIA's Triton, which runs models of backends that Salver has not (TensorRT, DALI); "
+        "default: tritonserver in PATH, else /opt/tritonserver/bin/tritonserver",
+        MODELS,
+        metavar="PROGRAM",
     )
     compile: str = option(
         "auto",
@@ -170,6 +178,28 @@ class ServeSettings:
         0.0, "time to wait for a batch to fill; 0 never waits", BATCHING, unit=Unit.SECONDS, least=0
     )
 
+    priority_levels: int = option(
+        0,
+        "V2 requests may name a priority from 1 (served first) to this; those that name none have "
+        "the last; 0: all are equal, unless Triton's config.pbtxt says otherwise",
+        BATCHING,
+        least=0,
+        most=1 << 31,
+    )
+    rate_limit: str = option(
+        "off",
+        "hold executions back until the resources are free that rate_limiter names in Triton's "
+        "config.pbtxt: off, execution_count",
+        BATCHING,
+        choices=("off", "execution_count"),
+    )
+    rate_limit_resource: tuple[str, ...] = option(
+        (),
+        "how many of a resource there are; default: the most that one model needs; can be repeated",
+        BATCHING,
+        metavar="NAME:COUNT[:DEVICE]",
+    )
+
     max_queue_size: int = option(
         2048, "requests that may wait for one model; beyond: 429", LIMITS, least=1
     )
@@ -192,6 +222,13 @@ class ServeSettings:
         "key of the admin API; without one it answers this machine's own programs only",
         LISTENERS,
         metavar="KEY",
+    )
+
+    client_shared_memory: str = option(
+        "local",
+        "take tensors from shared memory that clients on this machine register: local, or off",
+        LIMITS,
+        choices=("off", "local"),
     )
 
     nats: tuple[str, ...] = option(
@@ -253,3 +290,21 @@ class ServeSettings:
     trace_sample: float = option(
         1.0, "fraction of requests without a sampled parent to trace", SIGHT, least=0, most=1
     )
+    trace_file: str = option(
+        "",
+        "where traces go that clients turn on by Triton's trace settings; default: a file of the "
+        "state folder",
+        SIGHT,
+        unit=Unit.FILE,
+    )
+
+
+_RESOURCE = re.compile(r"(?P<name>[^:\s]+):(?P<count>[0-9]{1,9})(?::(?P<device>[0-9]{1,4}))?\Z")
+
+
+def rate_limit_resource(text: str) -> tuple[str, int, str]:
+    """Name, count and device (empty: any) of a `--rate-limit-resource`. Raises `ValueError`."""
+    found = _RESOURCE.match(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not NAME:COUNT or NAME:COUNT:DEVICE; give such as R1:4")
+    return found["name"], int(found["count"]), found["device"] or ""

@@ -9,6 +9,20 @@ import pytest
 from tests.e2e.zoo import Zoo, zoo_serving
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "versions: heavy, runs only when asked for: -m versions")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is to be asked for."""
+    if "versions" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("versions")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("versions")]
+
+
 @pytest.fixture
 def python_model(tmp_path: Path) -> Callable[..., Path]:
     """Writes a Python model; several in one folder make several models."""

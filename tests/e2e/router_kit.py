@@ -106,8 +106,10 @@ def put_graph(server: Server, obj: Json) -> None:
 
 def is_ready(server: Server, name: str, generation: int = 1) -> bool:
     status = server.get(f"{GRAPHS}/{name}").json().get("status", {})
-    ready = [each["status"] for each in status.get("conditions", []) if each["type"] == "Ready"]
-    return ready == ["True"] and status.get("observedGeneration", 0) >= generation
+    found = {each["type"]: each["status"] for each in status.get("conditions", [])}
+    # `Ready` alone may mean that its former form answers.
+    is_as_written = found.get("Ready") == found.get("LatestDeploymentReady") == "True"
+    return is_as_written and status.get("observedGeneration", 0) >= generation
 
 
 class Visitors:

@@ -162,7 +162,7 @@ V2_CASES: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "shared memory": (
         "iris",
         v2(tensor(data=..., parameters={"shared_memory_region": "r"})),
-        ("shared memory", "input-0"),
+        ("shared_memory_byte_size", "input-0"),
     ),
     "no inputs": ("iris", v2(), ("lacks", "'input-0'", "iris")),
     "inputs missing": ("iris", {}, ("inputs", "iris")),

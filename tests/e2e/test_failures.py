@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.server import Server, command, environment, serving, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 ECHO = """
 class Echo:

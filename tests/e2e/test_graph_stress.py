@@ -27,7 +27,7 @@ from tests.e2e.load import Load, ask, post, under_load
 from tests.e2e.router_kit import put_graph
 from tests.e2e.server import Server, serving, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(90)]
 
 Json = dict[str, Any]
 QUEUE = 8

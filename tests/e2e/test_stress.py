@@ -25,7 +25,7 @@ from tests.e2e.declared import KSERVE, Json, apply, is_settled, service_path, wa
 from tests.e2e.server import Server, serving, wait_until
 from tests.e2e.stress import Crowd
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.alone, pytest.mark.e2e, pytest.mark.timeout(90)]
 
 SECONDS = 6.0
 CLIENTS = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
@@ -156,6 +158,48 @@ def test_a_sequence_keeps_its_state(client: Any) -> None:
         asked(8, 4)
     with pytest.raises(InferenceServerException, match="non-zero or non-empty correlation ID"):
         ask(client, "running_sum", number(1))
+
+
+def test_sequences_interleave_on_a_stream(server: Server) -> None:
+    """As Triton's `simple_grpc_sequence_stream_infer_client`: two of them, on one stream."""
+    ids = (1007, 1008)
+    client = grpcclient.InferenceServerClient(server.grpc)
+    answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(callback=lambda result, error: answers.put((result, error)))
+    values = {ids[0]: [11, 7, 5], ids[1]: [-11, -7, -5]}
+    for turn in range(3):
+        for sequence in ids:
+            tensor = grpcclient.InferInput("X", [1], "INT32")
+            tensor.set_data_from_numpy(np.array([values[sequence][turn]], np.int32))
+            client.async_stream_infer(
+                "running_sum",
+                [tensor],
+                request_id=f"{sequence}_{turn}",
+                sequence_id=sequence,
+                sequence_start=turn == 0,
+                sequence_end=turn == 2,
+            )
+    received = [answers.get(timeout=20) for _ in range(6)]
+    assert [error for _, error in received] == [None] * 6
+    sums = {result.get_response().id: int(result.as_numpy("Y")[0]) for result, _ in received}
+    totals = {ids[0]: [11, 18, 23], ids[1]: [-11, -18, -23]}
+    assert sums == {f"{each}_{turn}": totals[each][turn] for each in ids for turn in range(3)}
+    client.stop_stream()
+    client.close()
+
+
+def test_a_decoupled_model_generates(server: Server) -> None:
+    """Triton's generate extension, as curl and plain HTTP clients use it."""
+    with httpx.stream(
+        "POST", server.url + "/v2/models/many/generate_stream", json={"X": 3}, timeout=20
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        events = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert [json.loads(event)["Y"] for event in events] == [0, 1, 2]
+    one = httpx.post(server.url + "/v2/models/many/generate", json={"X": 1}, timeout=20)
+    assert one.json() == {"model_name": "many", "model_version": "1", "Y": 0}
+    several = httpx.post(server.url + "/v2/models/many/generate", json={"X": 2}, timeout=20)
+    assert (several.status_code, "gave 2 responses" in several.json()["error"]) == (501, True)
 
 
 def test_equal_requests_are_answered_from_the_cache(client: Any) -> None:

@@ -7,10 +7,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.documents import ROOT
 from tests.e2e.server import command, environment
 
 TARGET = str(ROOT / "examples/iris.skops")
+
+pytestmark = pytest.mark.alone
 
 
 def _tune(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -47,7 +47,7 @@ def _is_hugging_face(path: Path) -> bool:
     try:
         with config.open("rb") as file:
             content = json.loads(file.read(_MAX_CONFIG_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and ("model_type" in content or "architectures" in content)
 

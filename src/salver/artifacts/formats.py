@@ -12,6 +12,7 @@ from pathlib import Path
 
 from salver.artifacts.recognised import Recognised
 from salver.artifacts.torch_files import torch_format
+from salver.artifacts.zip_files import UNREADABLE_ZIP
 
 _KERAS_ENTRIES = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 _XML_ROOT = re.compile(rb"<\s*(?:\w+:)?(PMML|net)[\s>]")
@@ -45,7 +46,7 @@ def _recognise_archive(path: Path) -> Recognised | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = frozenset(archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except UNREADABLE_ZIP:
         return None
     if names >= _KERAS_ENTRIES:
         return Recognised("tensorflow", "Keras model")

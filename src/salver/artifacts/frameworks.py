@@ -51,6 +51,11 @@ DISTRIBUTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What brings a module that pickles name. Other modules are nobody's to install by a guess."""
+_PACKAGES_OF_THE_TIME: tuple[tuple[str, str, str], ...] = (
+    ("mlflow-skinny", "2.16", "setuptools<81"),
+    ("mlflow", "2.16", "setuptools<81"),
+)
+"""Before that version of a framework: what it imports, which every environment had at its time."""
 _ERAS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("scikit-learn", "1.3", ("numpy<1.25", "scipy<1.11", "pandas<2.1", "joblib<1.3")),
     ("scikit-learn", "1.4", ("numpy<2", "scipy<1.12", "pandas<2.2", "joblib<1.4")),
@@ -61,6 +66,8 @@ _ERAS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("xgboost", "3.0", ("scikit-learn<1.7",)),
     ("lightgbm", "4.4", ("numpy<2", "pandas<3", "scikit-learn<1.6")),
     ("onnxruntime", "1.19", ("numpy<2",)),
+    ("ai-edge-litert", "1.2", ("numpy<2",)),
+    ("catboost", "1.2.7", ("numpy<2", "scipy<1.14", "pandas<3")),
 )
 """Before that version of a framework: what it was written against, whose successors it may
 not know, though its own metadata allows them. The first row that fits holds."""
@@ -84,6 +91,16 @@ def bounds_of_the_time(packages: Iterable[str]) -> tuple[str, ...]:
             bounds.setdefault(name_of(bound), bound)
     specified = {name_of(line) for line in lines if re.search(r"[<>=~@]", line)}
     return tuple(bound for name, bound in bounds.items() if name not in specified)
+
+
+def packages_of_the_time(packages: Iterable[str]) -> tuple[str, ...]:
+    """What old frameworks of these lines import without saying so."""
+    pins = pinned(packages)
+    return tuple(
+        line
+        for name, before, line in _PACKAGES_OF_THE_TIME
+        if name in pins and pins[name] < Version(before)
+    )
 
 
 def framework_at(runtime: str, version: str) -> str:

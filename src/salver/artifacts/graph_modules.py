@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from salver.artifacts.python_files import syntax_tree
+
 _MODULE, _DECORATOR = "salver", "graph"
 
 
@@ -17,8 +19,8 @@ def declared_graphs(path: Path) -> tuple[str, ...]:
     if path.suffix != ".py" or not path.is_file():
         return ()
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        tree = syntax_tree(path)
+    except (OSError, ValueError):
         return ()
     return graphs_in(tree)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from salver.artifacts.overrides import ModelOverrides
 from salver.artifacts.packed_environments import requirements_in
+from salver.artifacts.python_files import syntax_tree
 from salver.errors import ArtifactError
 from salver.inference.metadata import DATATYPES, TensorMetadata
 from salver.inference.requirements import Requirements
@@ -83,7 +84,8 @@ def read_settings_model(file: Path) -> SettingsModel:
     from salver.spec.settings_files import read_model_settings
 
     try:
-        text = file.read_text()[:_MAX_BYTES]
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}; check the file") from error
     reading = read_model_settings(text, str(file))
@@ -138,9 +140,12 @@ def _module(file: Path, package: str) -> Path | None:
 def _class_runtime(file: Path, module: Path, name: str) -> str:
     """`mlserver` for a class that derives from MLServer's, else a plain Python class."""
     try:
-        tree = ast.parse(module.read_bytes(), filename=str(module))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ArtifactError(f"{module} is not valid Python: {error}; correct it") from error
+        tree = syntax_tree(module)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror or error}; check its permissions"
+        raise ArtifactError(f"{module} {reason}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{module} {error}; correct it") from error
     from_mlserver = _names_from_mlserver(tree)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if name not in classes and name not in _imported(tree):

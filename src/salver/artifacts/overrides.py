@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from salver.inference.metadata import TensorMetadata
+from salver.inference.scheduling import NO_SCHEDULING, LimitedGroup, Scheduling
 
 
 class ModelOverrides(msgspec.Struct, frozen=True):
@@ -24,6 +25,9 @@ class ModelOverrides(msgspec.Struct, frozen=True):
     max_batch_delay_s: float = 0.0
     max_queued: int = 0
     workers: int = 0
+    scheduling: Scheduling = NO_SCHEDULING
+    limited: tuple[LimitedGroup, ...] = ()
+    """What its instances need of resources, if they need any."""
 
 
 NO_OVERRIDES = ModelOverrides()

@@ -24,7 +24,7 @@ import msgspec
 _MAX_OPCODES = 200_000
 _MAX_BYTES = 4 << 20
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
-_PICKLE_START = re.compile(rb"\x80[\x02-\x05]|\(|c[A-Za-z_]")
+PICKLE_START = re.compile(rb"\x80[\x02-\x05]|\(|c[A-Za-z_]")
 _MODULE_IN_BYTES = re.compile(
     rb"(?:sklearn|xgboost|lightgbm|scipy|joblib)(?:\.[A-Za-z_][A-Za-z0-9_]*)+"
 )
@@ -77,7 +77,7 @@ _COMPRESSIONS: tuple[tuple[bytes, Callable[[Path], bytes]], ...] = (
 def pickle_contents(path: Path, head: bytes) -> PickleContents | None:
     """What the file at `path`, which begins with `head`, names; None if it is no pickle."""
     content = _decompressed(path, head)
-    if content is None or not _PICKLE_START.match(content):
+    if content is None or not PICKLE_START.match(content):
         return None
     found = tuple(_globals(content))
     modules = dict.fromkeys(module for module, _ in found)

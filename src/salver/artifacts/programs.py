@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from salver.artifacts.recognised import Recognised
+from salver.artifacts.zip_files import UNREADABLE_ZIP
 from salver.errors import UnrecognisedArtifact
 
 PROGRAM_FILE = "salver-program.json"
@@ -39,7 +40,7 @@ def _recognise_jar(path: Path) -> Recognised:
             main = _MAIN_CLASS.search(file.read(_MAX_MANIFEST_BYTES))
     except KeyError:
         main = None
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE_ZIP as error:
         raise UnrecognisedArtifact(
             f"{path} is no jar that can be read: {error}; build it again"
         ) from error

@@ -17,12 +17,15 @@ from salver.artifacts.formats import recognise_network
 from salver.artifacts.graph_modules import graphs_in
 from salver.artifacts.pickles import PickleContents, pickle_contents
 from salver.artifacts.programs import recognise_program
+from salver.artifacts.python_files import syntax_tree
 from salver.artifacts.recognised import Recognised
 from salver.artifacts.recorded import xgboost_binary_version
 from salver.artifacts.torch_files import torch_format
+from salver.artifacts.zip_files import UNREADABLE_ZIP
 from salver.errors import UnrecognisedArtifact
 
 _HEAD_BYTES = 64 << 10
+_MOST_SCHEMA_BYTES = 8 << 20
 _PRELOADED = frozenset(
     {
         "joblib",
@@ -45,6 +48,7 @@ def recognise(path: Path, attribute: str = "") -> Recognised:
     """
     if path.is_dir():
         return _recognise_folder(path)
+    _check_regular(path)
     if path.suffix == ".py" or (attribute and not torch_format(path)):
         return _recognise_python(path, attribute)
     program = recognise_program(path)
@@ -61,10 +65,17 @@ def recognise(path: Path, attribute: str = "") -> Recognised:
     )
     if found is None:
         raise UnrecognisedArtifact(
-            f"{path} is no model that Salver knows: it {_describe(head)}; "
-            "name its runtime with --runtime (sklearn, xgboost, lightgbm, onnx or python)"
+            f"{path} is no model that Salver knows: it {_described(path, head)}"
         )
     return found
+
+
+def _check_regular(path: Path) -> None:
+    """A pipe would be waited for without end, and a device may have none."""
+    if path.exists() and not path.is_file():
+        raise UnrecognisedArtifact(
+            f"{path} is no regular file but a pipe, socket or device; copy the model into a file"
+        )
 
 
 def _recognise_folder(path: Path) -> Recognised:
@@ -87,13 +98,20 @@ def _head_of(path: Path) -> bytes:
         ) from error
 
 
-def _describe(head: bytes) -> str:
+def _described(path: Path, head: bytes) -> str:
+    """What was seen, and what to do about it."""
     if not head:
-        return "is empty"
-    if head.startswith(b"PK\x03\x04"):
-        return "is a zip archive of no known kind (skops, Keras, PyTorch)"
+        return "is empty; save or copy the model again"
     if head.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the model itself (run `git lfs pull`)"
+        return "is a Git LFS pointer, not the model itself; run `git lfs pull`"
+    if head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+        return "is a zip archive that is cut short; save or copy the model again"
+    return f"{_seen(head)}; name its runtime with --runtime (sklearn, xgboost, onnx, torch, ...)"
+
+
+def _seen(head: bytes) -> str:
+    if head.startswith(b"PK\x03\x04"):
+        return "is a zip archive of no known kind (skops, Keras, PyTorch), or damaged"
     text = head[:24]
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in text):
         return f"is text that begins with {text.decode()!r}"
@@ -110,8 +128,13 @@ def _recognise_skops(path: Path, head: bytes) -> Recognised | None:
         with zipfile.ZipFile(path) as archive:
             if "schema.json" not in archive.namelist():
                 return None
-            schema = json.loads(archive.read("schema.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError):
+            with archive.open("schema.json") as file:
+                text = file.read(_MOST_SCHEMA_BYTES + 1)
+        # A larger one is not looked into here, where others' requests wait meanwhile.
+        schema = json.loads(text) if len(text) <= _MOST_SCHEMA_BYTES else {}
+    except UNREADABLE_ZIP:
+        return None
+    if not isinstance(schema, dict):
         return None
     root = f"{schema.get('__module__', '')}.{schema.get('__class__', '')}"
     preload = ("skops.io", *_modules_in_schema(schema))
@@ -289,18 +312,13 @@ def _recognise_python(path: Path, attribute: str) -> Recognised:
 
 def _parsed(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        return syntax_tree(path)
     except OSError as error:
         raise UnrecognisedArtifact(
             f"{path} cannot be read: {error.strerror or error}; check the path and its permissions"
         ) from error
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f" at line {line}" if line else ""
-        reason = getattr(error, "msg", str(error))
-        raise UnrecognisedArtifact(
-            f"{path} is not valid Python{where}: {reason}; correct it and serve again"
-        ) from error
+    except ValueError as error:
+        raise UnrecognisedArtifact(f"{path} {error}; correct it and serve again") from error
 
 
 def _has_predict(node: ast.ClassDef) -> bool:

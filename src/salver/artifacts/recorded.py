@@ -20,7 +20,12 @@ from typing import Any, BinaryIO, cast
 
 import msgspec
 
-_CHUNK_BYTES = 1 << 20
+from salver.artifacts.pickles import PICKLE_START
+from salver.artifacts.zip_files import UNREADABLE_ZIP
+
+_CHUNK_BYTES = 64 << 10
+"""Searching a chunk holds the interpreter, and others' requests wait for it."""
+_MAX_SCHEMA_BYTES = 16 << 20
 _OVERLAP_BYTES = 256
 _MAX_BYTES = 1 << 30
 """So much of a file is read, decompressed; a version further back is not found."""
@@ -44,6 +49,9 @@ _MODULE = re.compile(
 _XGBOOST_BINARY_HEAD = struct.Struct("<fIIIIII")
 """base_score, num_feature, num_class, two flags, major and minor version."""
 _XGBOOST_BINARY_NAME_OFFSET = 136
+_ZLIB = (b"x\x01", b"x^", b"x\x9c", b"x\xda")
+_XZ = (b"\xfd7zXZ", b"]\x00\x00")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", *_XZ, *_ZLIB)
 _OBJECTIVE = re.compile(rb"[a-z]+:[a-z_:]+\Z")
 
 
@@ -64,6 +72,8 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def recorded_in(path: Path) -> Recorded:
     """What the file at `path` records; nothing if it cannot be read or is no such file."""
+    if not path.is_file():
+        return Recorded()
     try:
         with path.open("rb") as file:
             head = file.read(_END_BYTES)
@@ -79,7 +89,9 @@ def recorded_in(path: Path) -> Recorded:
         return Recorded(xgboost=_xgboost_version(end) or _xgboost_version(head))
     if head.startswith((b"tree\n", b"tree\r\n")):
         return Recorded()
-    return _pickle(path, head)
+    # Only these are worth a search from end to end: weights of gigabytes record nothing.
+    is_pickle = PICKLE_START.match(head) or head.startswith(_COMPRESSED)
+    return _pickle(path, head) if is_pickle else Recorded()
 
 
 def xgboost_binary_version(head: bytes) -> str | None:
@@ -107,8 +119,8 @@ def _skops(path: Path) -> Recorded:
     try:
         with zipfile.ZipFile(path) as archive:
             with archive.open("schema.json") as schema:
-                text = schema.read(_MAX_BYTES)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError):
+                text = schema.read(_MAX_SCHEMA_BYTES)
+    except UNREADABLE_ZIP:
         return Recorded()
     found = _SKLEARN_IN_SKOPS.search(text)
     return Recorded(
@@ -156,9 +168,9 @@ def _opened(path: Path, head: bytes) -> BinaryIO:
         return cast(BinaryIO, gzip.open(path))
     if head.startswith(b"BZh"):
         return cast(BinaryIO, bz2.open(path))
-    if head.startswith((b"\xfd7zXZ", b"]\x00\x00")):
+    if head.startswith(_XZ):
         return cast(BinaryIO, lzma.open(path))
-    if head.startswith((b"x\x01", b"x^", b"x\x9c", b"x\xda")):
+    if head.startswith(_ZLIB):
         return cast(BinaryIO, _ZlibReader(path))
     return path.open("rb")
 

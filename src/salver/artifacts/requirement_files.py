@@ -16,6 +16,9 @@ from salver.errors import ArtifactError
 from salver.inference.requirements import Requirements
 
 _MAX_BYTES = 1 << 20
+_MAX_YAML_BYTES = 16 << 20
+"""An MLmodel has the signature too, which may be of many columns."""
+_MAX_LINES = 20_000
 _MAX_DEPTH = 5
 _CONDA_PIN = re.compile(
     r"(?:[\w.-]+::)?(?P<name>[A-Za-z0-9_][\w.-]*)\s*(?P<version>[<>=!~].*|\s\S+)?\Z"
@@ -43,6 +46,8 @@ class _Lines(msgspec.Struct):
     packages: list[str]
     constraints: list[str]
     notes: list[str]
+    read: int = 0
+    """Lines, those of included files too: files that include each other have no end."""
 
 
 def requirements_beside(folder: Path) -> Requirements | None:
@@ -73,12 +78,16 @@ def from_conda(path: Path) -> Requirements:
     content = _mapping(path)
     lines = _Lines([], [], [])
     python = ""
-    for entry in content.get("dependencies") or ():
+    entries = content.get("dependencies")
+    _listed(path, entries, "dependencies")
+    for entry in entries or ():
         if isinstance(entry, dict):
-            for line in entry.get("pip") or ():
-                _read_line(str(line), path, lines.packages, lines, depth=0)
+            for line in _listed(path, entry.get("pip"), "dependencies: pip"):
+                _read_line(line, path, lines.packages, lines, depth=0)
             continue
-        name, version = _conda_pin(str(entry))
+        if not isinstance(entry, str):
+            raise ArtifactError(f"{path}: dependencies holds a {type(entry).__name__}; give texts")
+        name, version = _conda_pin(entry)
         if name == "python":
             python = version.lstrip("=~<> ").removesuffix(".*").split(",")[0]
         elif not name or name in _NOT_PYTHON_PACKAGES or name.startswith(("_", "lib")):
@@ -94,14 +103,15 @@ def _mlflow(folder: Path) -> Requirements | None:
     function = flavors.get("python_function") if isinstance(flavors, dict) else None
     env = function.get("env") if isinstance(function, dict) else None
     names = env if isinstance(env, dict) else {"conda": env} if isinstance(env, str) else {}
-    python_env = _within(folder, str(names.get("virtualenv", "python_env.yaml")))
+    names = {kind: name for kind, name in names.items() if isinstance(name, str)}
+    python_env = _within(folder, names.get("virtualenv", "python_env.yaml"))
     if python_env is not None:
         content = _mapping(python_env)
         lines = _Lines([], [], [])
-        for line in content.get("dependencies") or ():
-            _read_line(str(line), python_env, lines.packages, lines, depth=0)
+        for line in _listed(python_env, content.get("dependencies"), "dependencies"):
+            _read_line(line, python_env, lines.packages, lines, depth=0)
         return _finished(lines, origin="MLmodel", python=str(content.get("python") or ""))
-    conda = _within(folder, str(names.get("conda", "conda.yaml")))
+    conda = _within(folder, names.get("conda", "conda.yaml"))
     if conda is None:
         return None
     return msgspec.structs.replace(from_conda(conda), origin="MLmodel")
@@ -110,6 +120,11 @@ def _mlflow(folder: Path) -> Requirements | None:
 def _read_requirements(path: Path, target: list[str], lines: _Lines, depth: int) -> None:
     text = _text(path).replace("\\\n", " ")
     for line in text.splitlines():
+        lines.read += 1
+        if lines.read > _MAX_LINES:
+            raise ArtifactError(
+                f"{path}, with what it includes, has more than {_MAX_LINES} lines; shorten it"
+            )
         _read_line(line, path, target, lines, depth)
 
 
@@ -176,33 +191,52 @@ def _finished(lines: _Lines, *, origin: str, python: str = "") -> Requirements:
 
 def _within(folder: Path, name: str) -> Path | None:
     """The file of that name, if it is there and not outside of the folder."""
-    path = (folder / name).resolve()
-    return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_file() and path.is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError, RuntimeError):
+        # A name that no file can have, or links that lead round.
+        return None
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most_bytes: int = _MAX_BYTES) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+            content = file.read(most_bytes + 1)
     except OSError as error:
         raise ArtifactError(
             f"{path} cannot be read: {error.strerror or error}; check its permissions"
         ) from error
-    if len(content) > _MAX_BYTES:
-        raise ArtifactError(f"{path} is larger than {_MAX_BYTES} bytes: no list of packages")
+    if len(content) > most_bytes:
+        raise ArtifactError(
+            f"{path} is larger than {most_bytes >> 20} MiB, which no list of packages is; shorten "
+            "it"
+        )
     return content.decode("utf-8-sig", "replace")
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    # Here, since most models have no such file beside them.
-    import yaml
+    # Here, since most models have no such file beside them. Its bounds hold aliases too, of which
+    # a small text can make more than the memory has.
+    from salver.spec.yaml_source import read_documents
 
-    try:
-        content = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
+    documents = read_documents(_text(path, _MAX_YAML_BYTES))
+    content = documents[0].value if documents else None
+    if content is None and documents and documents[0].findings:
+        where, fault = documents[0].mark(()), documents[0].findings[0][1]
         raise ArtifactError(
-            f"{path} is not valid YAML: {' '.join(str(error).split())}; correct it"
-        ) from error
+            f"{path} is not valid YAML: line {where.line}, column {where.column}: {fault}; "
+            "correct it"
+        )
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds no mapping, so nothing can be read from it; correct it")
     return content
+
+
+def _listed(path: Path, found: Any, what: str) -> list[str]:
+    """The lines of a list in the file; none if it is not there. Raises `ArtifactError`."""
+    if not isinstance(found, list) and found is not None:
+        raise ArtifactError(
+            f"{path}: {what} is {type(found).__name__} and no list; give a list of packages"
+        )
+    return [each for each in found or () if isinstance(each, str)]

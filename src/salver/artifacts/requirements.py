@@ -31,6 +31,7 @@ from salver.artifacts.frameworks import (
     framework_at,
     name_of,
     names_of,
+    packages_of_the_time,
     parsed,
     xgboost_at,
 )
@@ -163,6 +164,7 @@ def _with_company(chosen: Requirements, case: _Case) -> Requirements:
     wanted += [DISTRIBUTIONS[each] for each in recorded.modules if each in DISTRIBUTIONS]
     if "numpy._core" in recorded.modules:
         wanted.append("numpy>=2")
+    wanted += packages_of_the_time(chosen.packages)
     names = names_of(chosen.packages)
     if names & set(FRAMEWORKS["xgboost"]):
         names |= set(FRAMEWORKS["xgboost"])

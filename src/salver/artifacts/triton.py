@@ -14,12 +14,20 @@ import msgspec
 
 from salver.artifacts.overrides import ModelOverrides
 from salver.artifacts.packed_environments import requirements_in
-from salver.artifacts.triton_layout import CONFIG, MOST_BYTES, folders_in, version_folders
+from salver.artifacts.triton_layout import (
+    CONFIG,
+    MOST_BYTES,
+    RUNTIME,
+    folders_in,
+    version_folders,
+)
+from salver.artifacts.triton_scheduling import limited_groups, scheduling_of
 from salver.errors import ArtifactError
 from salver.inference.requirements import Requirements
 from salver.spec.triton_backends import PYTHON, Backend, backend_of, model_filename
 from salver.spec.triton_config import TritonConfig
 from salver.spec.triton_read import read_triton_config
+from salver.spec.triton_url import TRITONSERVER
 
 _ENVIRONMENT = "EXECUTION_ENV_PATH"
 _MODEL_FOLDER = "$$TRITON_MODEL_DIRECTORY"
@@ -35,10 +43,14 @@ class TritonModel(msgspec.Struct, frozen=True):
     overrides: ModelOverrides
     requirements: Requirements | None = None
     notes: tuple[str, ...] = ()
+    runtime: str = RUNTIME
+    """Salver's own, or the one that has Triton itself run the model."""
 
 
-def triton_models(folder: Path, name: str = "") -> list[TritonModel]:
+def triton_models(folder: Path, name: str = "", runtime: str = "") -> list[TritonModel]:
     """The versions that the model's policy serves, by number; none of an ensemble.
+
+    `runtime` may be that of Triton itself: it then runs the model, whatever its backend.
 
     Raises `ArtifactError` with all that is wrong in `config.pbtxt`, and for a folder without
     versions.
@@ -49,17 +61,26 @@ def triton_models(folder: Path, name: str = "") -> list[TritonModel]:
         return []
     label = f"model '{name or config.name or folder.name}' ({folder})"
     return [
-        _version(folder, name, config, version, notes, label)
+        _version(folder, name, config, version, notes, label, runtime)
         for version in _served(folder, config, label)
     ]
 
 
 def ensembles_in(folder: Path) -> Iterator[tuple[str, TritonConfig]]:
-    """The ensembles that the folder is or holds, with their names. Raises `ArtifactError`."""
+    """The ensembles that the folder is or holds, with their names.
+
+    Raises `ArtifactError` for the folder's own configuration; a model's in it that is wrong is no
+    ensemble, and is told of when it is found as a model.
+    """
     for each in (folder, *folders_in(folder)):
         if not (each / CONFIG).is_file():
             continue
-        config, _ = read_config(each)
+        try:
+            config, _ = read_config(each)
+        except ArtifactError:
+            if each == folder:
+                raise
+            continue
         if config.is_ensemble:
             yield config.name or each.resolve().name, config
 
@@ -113,9 +134,14 @@ def _version(
     version: Path,
     notes: Sequence[str],
     label: str,
+    runtime: str,
 ) -> TritonModel:
     names = frozenset(each.name for each in version.iterdir())
+    if runtime == TRITONSERVER:
+        return _delegated(folder, name, config, version)
     backend = backend_of(config, names, label)
+    if backend.runtime == TRITONSERVER:
+        return _delegated(folder, name, config, version)
     filename = model_filename(config, backend)
     if filename not in names and not (backend.name == PYTHON and (folder / filename).is_file()):
         raise ArtifactError(
@@ -135,21 +161,34 @@ def _version(
     )
 
 
+def _delegated(folder: Path, name: str, config: TritonConfig, version: Path) -> TritonModel:
+    """One that Triton itself runs: what of it has no effect here, or lacks, is Triton's to say."""
+    overrides, _ = _overrides(config, version.name)
+    own_name = config.name or folder.name
+    parameters = {
+        **overrides.parameters,
+        "name": own_name,
+        "backend": config.backend or config.platform,
+    }
+    return TritonModel(
+        name or own_name,
+        version.name,
+        folder,
+        ("numpy",),
+        # Triton waits for its batches to fill by itself: twice would be too long.
+        msgspec.structs.replace(overrides, parameters=parameters, max_batch_delay_s=0.0),
+        runtime=TRITONSERVER,
+    )
+
+
 def _overrides(config: TritonConfig, version: str) -> tuple[ModelOverrides, tuple[str, ...]]:
     """Workers and batches as the configuration has them; and what cannot be kept to the letter."""
     workers, notes = _workers(config)
     batching = config.dynamic_batching
-    rows, delay_s, queued = 0, 0.0, 0
+    rows, delay_s = 0, 0.0
     if batching is not None:
         rows = config.max_batch_size
         delay_s = batching.max_queue_delay_microseconds / 1e6
-        policy = batching.default_queue_policy
-        if policy is not None:
-            queued = policy.max_queue_size
-            if policy.default_timeout_microseconds:
-                notes.append("dynamic_batching: times of the queue policy have no effect here")
-        if batching.priority_levels > 1:
-            notes.append("dynamic_batching.priority_levels: requests are served as they come")
     elif workers > 1:
         # Each instance has one request at a time, so that no idle one is passed by.
         rows = 1
@@ -157,8 +196,9 @@ def _overrides(config: TritonConfig, version: str) -> tuple[ModelOverrides, tupl
         parameters={"version": version},
         max_batch_rows=rows,
         max_batch_delay_s=delay_s,
-        max_queued=queued,
         workers=workers,
+        scheduling=scheduling_of(config),
+        limited=limited_groups(config),
     )
     return found, tuple(notes)
 

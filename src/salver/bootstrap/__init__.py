@@ -11,9 +11,11 @@ import gc
 import logging
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -21,10 +23,13 @@ import uvloop
 from salver.artifacts.layout import ModelTarget, discover
 from salver.backends.environments.manager import PythonEnvironments
 from salver.backends.local.catalog import LocalCatalog
+from salver.backends.local.region_table import RegionTable
 from salver.backends.processes.kept_logs import KeptLogs
+from salver.bootstrap.controls import server_controls, trace_files
 from salver.control.resources import JsonObject
 from salver.engine.directory import ModelDirectory
-from salver.errors import LoadFailed, StartupError
+from salver.errors import ArtifactError, LoadFailed, StartupError
+from salver.server.controls import ServerControls
 from salver.settings import ServeSettings
 from salver.telemetry import logs
 from salver.telemetry.registry import Registry
@@ -38,6 +43,7 @@ logger = logging.getLogger("salver.server")
 _SPAN_FLUSH_S = 5.0
 _MIDDLE_BEFORE_FULL = 1000
 _ECHO_S = 1.0
+_TRACES_S = 5.0
 
 Announce = Callable[["Running"], Coroutine[Any, Any, None]]
 
@@ -76,12 +82,12 @@ def serve(
     Raises `ArtifactError` and `StartupError` before anything is served, and `LoadFailed` if
     not a single model loads.
     """
-    logs.configure(settings.log_level, settings.log_format)
+    log_handler = logs.configure(settings.log_level, settings.log_format)
 
-    def find_targets() -> list[ModelTarget]:
-        return find_models(targets, settings)
+    def find_again() -> list[ModelTarget]:
+        return find_models(targets, settings, again=True)
 
-    found = find_targets()
+    found = find_models(targets, settings)
     for note in dict.fromkeys(note for target in found for note in target.notes):
         logger.warning("%s", note)
     registry = Registry()
@@ -94,28 +100,50 @@ def serve(
         cache_limit_bytes=settings.environment_cache_size,
     )
     catalog = LocalCatalog(
-        find_targets,
+        find_again,
         settings,
         registry,
         environments=environments,
         logs=KeptLogs(settings.state_dir / "logs" if is_kept else None, echo=echo),
     )
+    regions = _client_regions(settings, catalog)
+    traces = trace_files(settings)
+    controls = server_controls(settings, catalog, traces, log_handler)
     try:
         catalog.prepare(found)
         applied = (*manifests, *graphs)
-        server = _Server(catalog, settings, registry, environments, found, applied, is_kept)
+        server = _Server(
+            catalog, settings, registry, environments, found, applied, is_kept, regions, controls
+        )
         return uvloop.run(server.run(announce))
     finally:
         catalog.close()
+        if regions is not None:
+            regions.close()
+        traces.close(_TRACES_S)
         echo.close(_ECHO_S)
 
 
-def find_models(targets: Sequence[str], settings: ServeSettings) -> list[ModelTarget]:
-    """The models of all targets. Raises `ArtifactError`, also if two claim one name."""
+def _client_regions(settings: ServeSettings, catalog: LocalCatalog) -> RegionTable | None:
+    """What clients share with the models of this catalog; None if none is to be taken."""
+    if settings.client_shared_memory == "off":
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="salver-regions-"))
+    catalog.shares_memory(folder)
+    return RegionTable(folder)
+
+
+def find_models(
+    targets: Sequence[str], settings: ServeSettings, *, again: bool = False
+) -> list[ModelTarget]:
+    """The models of all targets; of a folder of models those too that cannot be served.
+
+    Raises `ArtifactError` for a target without a model that can be, and if two claim one name.
+    `again`: a target that has become wrong since is passed over, for the sake of all others.
+    """
     found: dict[tuple[str, str], ModelTarget] = {}
     for text in targets:
-        reads = not settings.memory_budget
-        for target in discover(text, settings.name, settings.runtime, reads=reads):
+        for target in _models_of(text, settings, again=again):
             key = (target.name, target.version)
             if key in found:
                 raise StartupError(
@@ -124,6 +152,19 @@ def find_models(targets: Sequence[str], settings: ServeSettings) -> list[ModelTa
                 )
             found[key] = target
     return list(found.values())
+
+
+def _models_of(text: str, settings: ServeSettings, *, again: bool) -> list[ModelTarget]:
+    reads = not settings.memory_budget
+    try:
+        models = discover(text, settings.name, settings.runtime, reads=reads, lists_refused=True)
+    except ArtifactError:
+        if again:
+            return []  # Who asks for one of its models is told why there is none.
+        raise
+    if models and not again and all(each.refusal for each in models):
+        raise ArtifactError(models[0].refusal)
+    return models
 
 
 class _Server:
@@ -138,6 +179,8 @@ class _Server:
         found: list[ModelTarget],
         manifests: Sequence[JsonObject],
         is_kept: bool,
+        regions: RegionTable | None,
+        controls: ServerControls,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
@@ -146,6 +189,8 @@ class _Server:
         self._manifests = manifests
         self._environments = environments
         self._is_kept = is_kept
+        self._regions = regions
+        self._controls = controls
         self._directory = ModelDirectory(catalog)
 
     async def run(self, announce: Announce) -> int:
@@ -153,6 +198,7 @@ class _Server:
         # Imported while the fork servers import their frameworks, which takes longer.
         from salver.bootstrap.control_plane import ControlPlane
         from salver.bootstrap.listeners import span_sink
+        from salver.bootstrap.tritons import triton_leases
 
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -160,6 +206,7 @@ class _Server:
             loop.add_signal_handler(signum, _stop_or_exit, stop)
         self._catalog.start_checks()
         spans = span_sink(self._settings)
+        tritons = await triton_leases(self._catalog, self._settings)
         control = ControlPlane(
             self._catalog,
             self._directory,
@@ -173,6 +220,7 @@ class _Server:
             await self._run(control, announce, stop, spans)
         finally:
             await control.close()
+            await tritons.close()
             await self._environments.close()
         return 0
 
@@ -195,8 +243,12 @@ class _Server:
             spans,
             control.routes(),
             control.services,
+            self._regions,
+            self._controls,
         )
-        grpc = await start_grpc(self._directory, settings, self._registry, spans)
+        grpc = await start_grpc(
+            self._directory, settings, self._registry, spans, self._regions, self._controls
+        )
         topics = start_topics(self._directory, settings, self._registry, spans)
         catalog.listens_at(base_url(settings, http.port))
         control.start(base_url(settings, http.port))

@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute
 from salver import __version__
 from salver.backends.local.catalog import LocalCatalog
 from salver.engine.directory import ModelDirectory
+from salver.engine.shared_memory import ClientRegions
+from salver.server.controls import ServerControls
 from salver.server.http.listener import HttpListener
 from salver.server.observe import RequestObserver
 from salver.server.rest.services import ListServices
@@ -36,6 +38,8 @@ async def start_http(
     spans: SpanSink | None,
     routes: Sequence[BaseRoute],
     list_services: ListServices,
+    regions: ClientRegions | None,
+    controls: ServerControls,
 ) -> HttpListener:
     from salver.server.rest.app import build_app
 
@@ -61,8 +65,10 @@ async def start_http(
         settings,
         render_metrics=render_metrics,
         more_routes=routes,
+        regions=regions,
         list_services=list_services,
         observer=observer,
+        controls=controls,
     )
     listener = HttpListener(directory, app, settings, count_status=count_status, observer=observer)
     await listener.start()
@@ -97,6 +103,8 @@ async def start_grpc(
     settings: ServeSettings,
     registry: Registry,
     spans: SpanSink | None,
+    regions: ClientRegions | None,
+    controls: ServerControls,
 ) -> Any:
     if settings.grpc_port < 0:
         return None
@@ -111,7 +119,12 @@ async def start_grpc(
         ).value += 1
 
     return await serve_grpc(
-        directory, settings, on_refused=on_refused, observer=_observer(settings, spans)
+        directory,
+        settings,
+        on_refused=on_refused,
+        observer=_observer(settings, spans),
+        regions=regions,
+        controls=controls,
     )
 
 

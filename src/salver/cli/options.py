@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from salver.errors import SettingsError
-from salver.settings import Option, ServeSettings, Unit
+from salver.settings import Option, ServeSettings, Unit, rate_limit_resource
 
 PREFIX = "SALVER_"
 OTHER_VARIABLES = frozenset(
@@ -150,6 +150,11 @@ def _contradictions(values: Mapping[str, Any], target_count: int) -> Iterator[st
         prefix, equals, target = entry.partition("=")
         if not (prefix and equals and target):
             yield f"--map: {entry!r} is not PREFIX=TARGET; give such as gs://bucket=./models"
+    for entry in values.get("rate_limit_resource", ()):
+        try:
+            rate_limit_resource(entry)
+        except ValueError as error:
+            yield f"--rate-limit-resource: {error}"
     for pattern in values.get("propagate_headers", ()):
         try:
             re.compile(pattern)

@@ -60,6 +60,8 @@ class ModelLoad(NamedTuple):
     compute_s: float
     memory_bytes: float
     cpu_cores: float
+    cached: float | None = None
+    """The part of the requests that its response cache answered; None if it has none."""
 
 
 class GraphLoad(NamedTuple):
@@ -113,7 +115,18 @@ def _model_load(model: str, before: Scrape, after: Scrape, seconds: float) -> Mo
         gained("salver_compute_duration_seconds_sum") / batches if batches else math.nan,
         after.total("salver_model_memory_bytes", model=model),
         _cpu_of(model, before, after) / seconds,
+        _cached(model, before, after),
     )
+
+
+def _cached(model: str, before: Scrape, after: Scrape) -> float | None:
+    names = ("salver_cache_hits_total", "salver_cache_misses_total")
+    if not any(True for _ in after.of(names[0], model=model)):
+        return None
+    hits, misses = (
+        max(0.0, after.total(name, model=model) - before.total(name, model=model)) for name in names
+    )
+    return hits / (hits + misses) if hits + misses else math.nan
 
 
 def _cpu_of(model: str, before: Scrape, after: Scrape) -> float:
@@ -226,6 +239,11 @@ def bytes_text(size: float) -> str:
 def cores_text(cores: float) -> str:
     """`1250m`, as kubectl writes it."""
     return f"{cores * 1000:.0f}m"
+
+
+def share_text(share: float | None) -> str:
+    """`87%`; `-` for none."""
+    return "-" if share is None or math.isnan(share) else f"{share * 100:.0f}%"
 
 
 def count_text(value: float) -> str:

@@ -17,7 +17,8 @@ from salver.errors import CommandFailed
 USAGE = "[models | batches | graphs | processes] [NAME...] [options]"
 DESCRIPTION = """\
 Shows what models do now: requests and errors a second, latency, requests that wait, rows in
-a batch, how long batches wait and are computed (means), memory and CPU (1000m is one core).
+a batch, how long batches wait and are computed (means), memory and CPU (1000m is one core), and
+the part of the requests that response caches answered, where models have such.
 Batches are shown by their rows: how many, how long the oldest request waited for the worker, and
 how long the prediction took. Of graphs, those of each variant, and the requests
 under way; their steps are shown by salver graph show NAME --watch.
@@ -162,7 +163,13 @@ def model_lines(loads: list[ModelLoad]) -> list[str]:
         ]
         for load in loads
     ]
-    return columns([_MODEL_HEADER, *rows], right=frozenset(range(1, 12)))
+    header = _MODEL_HEADER
+    if any(load.cached is not None for load in loads):
+        header = [*header, "CACHED"]
+        rows = [
+            [*row, samples.share_text(load.cached)] for row, load in zip(rows, loads, strict=True)
+        ]
+    return columns([header, *rows], right=frozenset(range(1, len(header))))
 
 
 def process_lines(loads: list[ProcessLoad]) -> list[str]:

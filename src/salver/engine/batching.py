@@ -30,6 +30,27 @@ def wait_s(queued: int, oldest_arrived_s: float, now_s: float, limits: BatchLimi
     return max(0.0, oldest_arrived_s + limits.max_delay_s - now_s)
 
 
+def next_size(
+    queued: int,
+    oldest_arrived_s: float,
+    now_s: float,
+    limits: BatchLimits,
+    preferred: tuple[int, ...],
+) -> tuple[int, float]:
+    """How many requests an idle replica should be given, and else (0) how long to wait for more.
+
+    With sizes that are preferred, the largest that is there; if none is, all there are, but not
+    before the window is over. Without a window nobody waits for a size to be reached.
+    """
+    left_s = wait_s(queued, oldest_arrived_s, now_s, limits)
+    is_over = limits.max_delay_s > 0.0 and oldest_arrived_s + limits.max_delay_s <= now_s
+    if not is_over:
+        reached = max((size for size in preferred if size <= queued), default=0)
+        if reached:
+            return reached, 0.0
+    return (0, left_s) if left_s > 0.0 else (limits.max_requests, 0.0)
+
+
 def take_batch(
     queue: deque[Call], limits: BatchLimits, now_s: float
 ) -> tuple[list[Call], list[Call]]:

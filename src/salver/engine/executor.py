@@ -31,6 +31,7 @@ from salver.graphs.flow import (
     Edge,
     Flow,
     Function,
+    Pass,
     Service,
     Step,
     Unit,
@@ -176,6 +177,8 @@ class GraphModel:
         """The run's answer as its caller gets it. Raises `RequestError`."""
         if run.asked is not None:
             message = run.asked.only(message)
+            if run.asked.classes:
+                message = run.asked.ranked(message, self.metadata)
         if message.codec not in _SELDON:
             return as_model(message, self._answers_as) if self._answers_as else message
         from salver.protocol.seldon_meta import SeldonFacts, finish
@@ -230,15 +233,39 @@ class GraphModel:
                     inputs.append(tensor)
                 elif tensor.name == (edge.rename or edge.tensor):
                     inputs.append(msgspec.structs.replace(tensor, name=edge.tensor))
-        outputs: list[TensorMetadata] = []
-        for source, edge in self.program.output.edges:
-            theirs = self._metadata_of(self.program.nodes[source].step) if source >= 0 else None
-            for tensor in theirs.outputs if theirs is not None else ():
-                if edge.tensor in ("", tensor.name):
-                    outputs.append(msgspec.structs.replace(tensor, name=edge.rename or tensor.name))
+        outputs = [
+            tensor
+            for source, edge in self.program.output.edges
+            for tensor in self._given(source, edge)
+        ]
         return ModelMetadata(
-            PLATFORM, _once(inputs), _once(outputs), batchable=False, idempotent=False
+            PLATFORM,
+            _once(inputs),
+            _once(outputs),
+            batchable=False,
+            idempotent=False,
+            has_rows=self._has_rows(),
         )
+
+    def _has_rows(self) -> bool:
+        """Every model of it has rows, as far as they say."""
+        known = [self._metadata_of(node.step) for node in self.program.nodes]
+        found = [each.batchable or each.has_rows for each in known if each is not None]
+        return bool(found) and all(found)
+
+    def _given(self, source: int, edge: Edge) -> Iterator[TensorMetadata]:
+        """The tensors that come over an edge, as far as models say; of one that hands on what
+        several give, theirs."""
+        if source < 0:
+            return
+        node = self.program.nodes[source]
+        theirs = self._metadata_of(node.step)
+        found = list(theirs.outputs) if theirs is not None else []
+        if isinstance(node.step.action, Pass):
+            found = [each for below in node.edges for each in self._given(*below)]
+        for tensor in found:
+            if edge.tensor in ("", tensor.name):
+                yield msgspec.structs.replace(tensor, name=edge.rename or tensor.name)
 
     def _metadata_of(self, step: Step) -> ModelMetadata | None:
         try:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from salver.errors import InvalidInput
+from salver.inference.metadata import ModelMetadata
 from salver.protocol import wire_fields
+from salver.protocol.class_names import class_count
+from salver.protocol.message_classes import with_classes
 from salver.protocol.messages import Message, assemble, tensors_of
 from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
 
 _GRPC_OUTPUTS = 6
+_NAME, _PARAMETERS = 1, 2
+"""Of an output in gRPC; its parameters are a map of messages."""
+_KEY, _VALUE, _INT64 = 1, 2, 2
+_REGION = "shared_memory_region"
+_NO_MEMORY = (
+    "an output of a graph cannot be put into shared memory: ask for its values, or ask the model "
+    "that gives it"
+)
 
 
 class _Output(msgspec.Struct):
@@ -34,6 +46,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...] = ()
     is_binary: bool = False
+    classes: Mapping[str, int] = {}
+    """How many classes are wanted, of outputs that are wanted so."""
 
     def only(self, message: Message) -> Message:
         """The answer with what is asked for. Raises `InvalidInput`."""
@@ -49,6 +63,26 @@ class Asked(msgspec.Struct, frozen=True):
         if len(given) == len(self.names):
             return message
         return assemble([given[name] for name in self.names], message, is_request=False)
+
+    def ranked(self, message: Message, metadata: ModelMetadata) -> Message:
+        """The answer with classes where they are asked for; `metadata` has the graph's labels.
+
+        Raises `InvalidInput`.
+        """
+        labels = {each.name: each.labels for each in metadata.outputs}
+        tensors = [
+            with_classes(
+                each,
+                message,
+                self.classes[each.name],
+                labels.get(each.name, ()),
+                has_rows=metadata.has_rows,
+            )
+            if each.name in self.classes
+            else each
+            for each in tensors_of(message)
+        ]
+        return assemble(tensors, message, is_request=False)
 
 
 def asked_outputs(request: Message) -> tuple[Message, Asked | None]:
@@ -70,7 +104,7 @@ def asked_outputs(request: Message) -> tuple[Message, Asked | None]:
         raise InvalidInput(f"the body is no V2 inference request: {error}") from error
     is_binary = bool((head.parameters or {}).get("binary_data_output"))
     is_binary |= any(each.parameters.get("binary_data") is True for each in head.outputs or ())
-    asked = Asked(tuple(each.name for each in head.outputs or ()), is_binary)
+    asked = _asked(head.outputs or (), is_binary=is_binary)
     head.outputs = None
     if is_binary:
         head.parameters = {**(head.parameters or {}), "binary_data_output": True}
@@ -79,20 +113,46 @@ def asked_outputs(request: Message) -> tuple[Message, Asked | None]:
     return Message(request.codec, len(text) if request.aux else 0, body, is_request=True), asked
 
 
+def _asked(outputs: Sequence[_Output], *, is_binary: bool) -> Asked:
+    counts = {
+        each.name: class_count(each.parameters, None, f"output '{each.name[:64]}' of the graph")
+        for each in outputs
+    }
+    if any(_REGION in each.parameters for each in outputs):
+        raise InvalidInput(_NO_MEMORY)
+    classes = {name: count for name, count in counts.items() if count}
+    return Asked(tuple(each.name for each in outputs), is_binary, classes)
+
+
 def _asked_in_grpc(request: Message) -> tuple[Message, Asked | None]:
     try:
         places = list(wire_fields.places(request.body))
         if not any(number == _GRPC_OUTPUTS for number, _, _ in places):
             return request, None
-        names = [
-            bytes(value).decode()
+        outputs = [
+            _grpc_output(output)
             for number, output in wire_fields.fields(request.body)
             if number == _GRPC_OUTPUTS
-            for field, value in wire_fields.fields(output)
-            if field == 1
         ]
     except ValueError as error:
         raise InvalidInput(f"the body is no V2 gRPC inference request: {error}") from error
+    asked = _asked(outputs, is_binary=False)
     view = memoryview(request.body)
     body = b"".join(view[start:end] for number, start, end in places if number != _GRPC_OUTPUTS)
-    return Message(request.codec, 0, body, is_request=True), Asked(tuple(names))
+    return Message(request.codec, 0, body, is_request=True), asked
+
+
+def _grpc_output(output: memoryview) -> _Output:
+    """Of its parameters, only numbers have their values. Raises `ValueError`."""
+    found = _Output("")
+    for field, value in wire_fields.fields(output):
+        if field == _NAME:
+            found.name = bytes(value).decode()
+        elif field == _PARAMETERS:
+            entry = dict(wire_fields.fields(value))
+            numbers = dict(wire_fields.numbers(entry.get(_VALUE, b"")))
+            number = numbers.get(_INT64)
+            if number is not None and number >> 63:
+                number -= 1 << 64
+            found.parameters = {**found.parameters, bytes(entry.get(_KEY, b"")).decode(): number}
+    return found

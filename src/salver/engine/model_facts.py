@@ -12,8 +12,18 @@ import msgspec
 
 from salver.engine.ports import ModelCatalog, ServedModel
 from salver.inference.compilation import CompileCounts, CompileReport
+from salver.inference.scheduling import NO_SCHEDULING, Scheduling
 from salver.telemetry.batch_table import BatchStatistics
-from salver.telemetry.metrics import ModelMetrics
+from salver.telemetry.metrics import CacheMetrics, ModelMetrics
+
+
+class CacheStatistics(msgspec.Struct, frozen=True):
+    """What a model's response cache has done. Sums of seconds."""
+
+    hits: int
+    hit_s: float
+    misses: int
+    miss_s: float
 
 
 class ModelStatistics(msgspec.Struct, frozen=True):
@@ -30,6 +40,7 @@ class ModelStatistics(msgspec.Struct, frozen=True):
     batches: int
     compute_s: float
     by_size: tuple[BatchStatistics, ...]
+    cache: CacheStatistics | None = None
 
 
 class ModelFacts(msgspec.Struct, frozen=True):
@@ -42,6 +53,7 @@ class ModelFacts(msgspec.Struct, frozen=True):
     threads: int
     max_batch_rows: int
     max_batch_delay_s: float
+    scheduling: Scheduling = NO_SCHEDULING
     compiled: CompileReport | None = None
     counts: CompileCounts | None = None
 
@@ -106,4 +118,13 @@ def statistics_of(
         batches=int(metrics.batches.value),
         compute_s=compute.total,
         by_size=metrics.batch_table.statistics(),
+        cache=_cache_statistics(metrics.cache),
+    )
+
+
+def _cache_statistics(cache: CacheMetrics | None) -> CacheStatistics | None:
+    if cache is None:
+        return None
+    return CacheStatistics(
+        int(cache.hits.value), cache.hit_s.value, int(cache.misses.value), cache.miss_s.value
     )

@@ -7,7 +7,7 @@ socket and no clock: replicas are a port, time and timers are passed in.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from salver.engine.batching import BatchLimits, take_batch, wait_s
@@ -34,6 +34,20 @@ class Replica(Protocol):
         """Starts on the batch; `ModelQueue.on_idle` or `on_lost` follows."""
 
 
+class Waiting(Protocol):
+    """The calls that wait, in the order in which they are served."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Call]: ...
+
+    def append(self, call: Call, /) -> object: ...
+
+    def extendleft(self, calls: Iterable[Call], /) -> object: ...
+
+    def clear(self) -> object: ...
+
+
 class ModelQueue:
     """The calls of one version of a model, first come, first served."""
 
@@ -54,7 +68,8 @@ class ModelQueue:
         self._max_queued = max_queued
         self._scheduler = scheduler
         self._clock = clock
-        self._waiting: deque[Call] = deque()
+        self._line: deque[Call] = deque()
+        self._waiting: Waiting = self._line
         self._idle: deque[Replica] = deque()
         self._in_flight = 0
         self._is_pump_due = False
@@ -117,7 +132,8 @@ class ModelQueue:
         """From now on refuses every call, those that wait included."""
         self.finish(kind, message)
         self._is_finishing = False
-        waiting, self._waiting = self._waiting, deque()
+        waiting = list(self._waiting)
+        self._waiting.clear()
         for call in waiting:
             self._fail(call, kind, message)
 
@@ -169,8 +185,8 @@ class ModelQueue:
         if self._waiting:
             self._pump()
 
-    def on_finished(self, batch_length: int) -> None:
-        """A replica has answered its last batch and takes no more."""
+    def on_finished(self, replica: Replica, batch_length: int) -> None:
+        """The replica has answered its last batch and takes no more."""
         self._in_flight -= batch_length
 
     def on_lost(self, batch: Sequence[Call], cause: str) -> None:
@@ -200,7 +216,8 @@ class ModelQueue:
         now_s = self._clock()
         if not any(call.deadline_s <= now_s or call.is_abandoned for call in self._waiting):
             return
-        waiting, self._waiting = self._waiting, deque()
+        waiting = list(self._waiting)
+        self._waiting.clear()
         for call in waiting:
             if call.is_abandoned:
                 continue
@@ -229,15 +246,16 @@ class ModelQueue:
 
     def _pump(self) -> None:
         self._is_pump_due = False
-        while self._idle and self._waiting:
+        line = self._line
+        while self._idle and line:
             now_s = self._clock()
-            delay_s = wait_s(len(self._waiting), self._waiting[0].arrived_s, now_s, self._limits)
+            delay_s = wait_s(len(line), line[0].arrived_s, now_s, self._limits)
             if delay_s > 0.0:
                 if not self._is_window_open:
                     self._is_window_open = True
                     self._scheduler.call_later(delay_s, self._close_window)
                 return
-            batch, expired = take_batch(self._waiting, self._limits, now_s)
+            batch, expired = take_batch(line, self._limits, now_s)
             for call in expired:
                 self._expire(call, now_s)
             if batch:

@@ -95,7 +95,8 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     to be given the caller's headers. `signatures` are all that the model has, where it has such; a
     request chooses one by its parameter `signature_name`, else `inputs` and `outputs` hold.
     `decoupled` models give any number of responses to a request, none included; those are never
-    batchable.
+    batchable. `has_rows`: axis 0 is rows too where requests are not to be joined.
+    `configuration` is what was declared for the model in Triton's terms, as JSON, where it was.
     """
 
     platform: str
@@ -113,3 +114,5 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     wants_headers: bool = False
     signatures: tuple[SignatureMetadata, ...] = ()
     decoupled: bool = False
+    has_rows: bool = False
+    configuration: str = ""

@@ -28,6 +28,7 @@ ROW_SIZE = 12
 SHARED = 1
 """Flag: the items lie in shared memory."""
 MAX_ITEMS = 0xFFFF
+_MOST_ROWS = 0xFFFFFFFF
 INLINE_LIMIT_BYTES = 64 << 10
 """Above this, items travel through shared memory (a copy less each way)."""
 
@@ -53,6 +54,8 @@ class FrameKind(IntEnum):
     """The worker is to say what it has done so far; comes between batches, and has no items."""
     FACTS = 11
     """The answer, or what the worker says unasked: one JSON text, outside any batch."""
+    CACHE = 12
+    """What the response cache has done so far: one JSON text, before the reply that adds to it."""
 
 
 class ContentCoding(IntEnum):
@@ -166,7 +169,8 @@ def reply_head(
     size = REPLY_FACTS.size + items * ROW_SIZE + inline
     return (
         HEADER.pack(size, batch_id, kind, SHARED if is_shared else 0, items)
-        + REPLY_FACTS.pack(compute_ns, rows, runs)
+        # Tensors without elements may have any number of rows.
+        + REPLY_FACTS.pack(compute_ns, min(rows, _MOST_ROWS), runs)
         + _table_struct(items).pack(*table)
     )
 

@@ -13,8 +13,11 @@ from typing import Any
 from salver.errors import InvalidInput
 from salver.inference.metadata import DATATYPES, ModelMetadata, TensorMetadata
 from salver.inference.tensor import NO_PARAMETERS, Parameters
+from salver.protocol.class_names import class_count
+from salver.protocol.classification import wants_classes
 from salver.protocol.content import CONTENT_TYPES, needs_decoding
 from salver.protocol.elements import shown
+from salver.protocol.shared_memory import SharedMemoryAskedError, asks_for_memory
 from salver.protocol.tfs_signatures import SIGNATURE_PARAMETER, narrowed_to
 from salver.protocol.wire import ModelIdentity, WireOutput, WireRequest, WireTensor
 
@@ -35,10 +38,6 @@ TRANSPORT_PARAMETERS = frozenset(
 )
 """Request parameters that concern the transport or a scheduler, never the model."""
 _TENSOR_TRANSPORT_PARAMETERS = frozenset({"binary_data_size", "binary_data"})
-_REFUSED_PARAMETERS = {
-    "shared_memory_region": "shared memory of the client's: send the values in the request",
-    "classification": "the classification extension: ask for the values and rank them",
-}
 
 
 class Slot:
@@ -71,10 +70,11 @@ class Slot:
 class Layout:
     """A checked request without its values; equal requests share one layout object.
 
-    `joined_into` is the matrix input that the columns are to be joined into, if any.
+    `joined_into` is the matrix input that the columns are to be joined into, if any. `classes`: an
+    output is wanted as classes.
     """
 
-    __slots__ = ("is_alone", "joined_into", "outputs", "parameters", "slots")
+    __slots__ = ("classes", "is_alone", "joined_into", "outputs", "parameters", "slots")
 
     def __init__(
         self,
@@ -84,12 +84,14 @@ class Layout:
         *,
         is_alone: bool,
         joined_into: TensorMetadata | None = None,
+        classes: bool = False,
     ) -> None:
         self.slots = slots
         self.outputs = outputs
         self.parameters = parameters
         self.is_alone = is_alone
         self.joined_into = joined_into
+        self.classes = classes
 
 
 def layout_of(request: WireRequest, model: ModelIdentity) -> Layout:
@@ -125,6 +127,7 @@ def layout_of(request: WireRequest, model: ModelIdentity) -> Layout:
         parameters,
         is_alone=is_alone,
         joined_into=joined_into,
+        classes=wants_classes(request),
     )
 
 
@@ -171,9 +174,11 @@ def _check_basics(inputs: Sequence[WireTensor], model: ModelIdentity) -> None:
 
 
 def _check_parameters(parameters: Mapping[str, Any] | None, subject: str) -> None:
-    for name, refusal in _REFUSED_PARAMETERS.items():
-        if parameters and name in parameters:
-            raise InvalidInput(f"{subject} asks for {refusal}")
+    if asks_for_memory(parameters):
+        raise SharedMemoryAskedError(
+            f"{subject} asks for shared memory of the client's, which is for callers on this "
+            "machine who ask a model over V2 (--client-shared-memory local): send the values"
+        )
 
 
 def _check_extent(shape: tuple[int, ...], subject: str) -> None:
@@ -355,9 +360,10 @@ def _check_rows(
 def _checked_outputs(outputs: Sequence[WireOutput] | None, model: ModelIdentity) -> tuple[str, ...]:
     if not outputs:
         return ()
-    known = [spec.name for spec in model.metadata.outputs]
+    known = {spec.name: spec.datatype for spec in model.metadata.outputs}
     for output in outputs:
         subject = f"output {output.name[:64]!r} of model {model.name!r}"
+        class_count(output.parameters, known.get(output.name), subject)
         _check_parameters(output.parameters, subject)
         if known and output.name not in known:
             raise InvalidInput(

@@ -201,6 +201,7 @@ def _meaning(layout: Layout) -> Hashable:
         layout.outputs,
         repr(layout.parameters),
         layout.joined_into is None,
+        layout.classes,
     )
 
 

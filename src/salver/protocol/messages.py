@@ -294,6 +294,21 @@ def _taken_apart(message: Message) -> list[Tensor]:
     return [Tensor("data", data=message.body)]
 
 
+def elements(tensor: Tensor, message: Message) -> list[Any]:
+    """The elements of a tensor of V2, flat. Raises `InvalidInput` or `ModelFailed`."""
+    if message.codec == Codec.V2_GRPC or tensor.blob is not None:
+        return _elements(tensor)
+    found: list[Any] = []
+    waiting: list[Any] = [msgspec.json.decode(tensor.data)]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += reversed(each)
+        else:
+            found.append(each)
+    return found
+
+
 def find_tensor(message: Message, name: str) -> Tensor | None:
     """The tensor of that name, or None."""
     return next((each for each in tensors_of(message) if each.name == name), None)
@@ -365,10 +380,16 @@ def _v2_tensors(message: Message) -> list[Tensor]:
             tensor.data = each.data
         elif not isinstance(size, int) or not 0 <= size <= len(view) - end:
             raise _unreadable(message, "V2", ValueError(f"tensor '{each.name}' runs past its end"))
+        elif each.data is not msgspec.UNSET:
+            fact = ValueError(f"tensor '{each.name}' has both data and binary_data_size")
+            raise _unreadable(message, "V2", fact)
         else:
             tensor.blob = view[end : end + size]
             end += size
         found.append(tensor)
+    if end != len(view):
+        fact = ValueError(f"it has {len(view) - end} bytes after its last binary tensor")
+        raise _unreadable(message, "V2", fact)
     return found
 
 
@@ -463,15 +484,22 @@ def _grpc_message(tensors: Sequence[Tensor], like: Message, is_request: bool) ->
             pieces.append(wire_fields.text_field(_ID, value))
             break
     raw_field = _RAW_IN if is_request else _RAW_OUT
+    if any(each.blob is not None for each in tensors):
+        tensors = [each if each.blob is not None else _with_blob(each) for each in tensors]
     pieces += [wire_fields.text_field(_TENSOR, _grpc_head(each)) for each in tensors]
-    with_raw = [each for each in tensors if each.blob is not None]
-    if with_raw and len(with_raw) != len(tensors):
-        raise Unsupported(
-            "tensors with raw contents cannot be put together with tensors without: send all raw"
-        )
-    pieces += [wire_fields.text_field(raw_field, each.blob or b"") for each in with_raw]
+    pieces += [
+        wire_fields.text_field(raw_field, each.blob) for each in tensors if each.blob is not None
+    ]
     body = b"".join(pieces)
     return Message(int(Codec.V2_GRPC), 0, body, is_request, parts=list(tensors))
+
+
+def _with_blob(tensor: Tensor) -> Tensor:
+    """The tensor with its typed contents as raw ones, which the others of its message have."""
+    from salver.protocol.grpc_contents import as_raw
+
+    data, blob = as_raw(tensor.data)
+    return msgspec.structs.replace(tensor, data=data, blob=blob)
 
 
 def _grpc_head(tensor: Tensor) -> bytes:

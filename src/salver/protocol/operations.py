@@ -2,9 +2,12 @@
 
 An item's tag (`frame.py`) has room above its codec, its coding and the codings accepted:
 
+    bit 23       the caller is on this machine and may name memory that it shares
     bits 24-26   the `Operation`; 0 is a prediction
     bit 27       the body begins with the caller's headers: a u32 with their length, then
                  `name: value` lines that end in CRLF, names in lower case
+    bit 28       of a prediction: its times are to be reported in front of the answer
+                 (`trace_report.py`); with bit 29, its tensors too
 
 A step answers with a message of the same wire format: PREPROCESS takes and gives a request,
 POSTPROCESS a response, EXPLAIN takes a request and gives a response, STREAM takes a request and
@@ -25,8 +28,15 @@ _SHIFT = 24
 _MASK = 0x7
 WITH_HEADERS = 1 << 27
 """The tag's bit for a body that begins with headers."""
+TRACED = 1 << 28
+TRACED_TENSORS = 1 << 29
 CONTENT_BITS = 0xFFFFFF
 """The bits of a tag that say how to read the body; a tag above them asks for a step."""
+MAY_SHARE = 1 << 23
+"""The tag's bit of calls that may name shared memory. It lies among the bits of what is accepted,
+so that calls made on behalf of others (of steps, of shadows) do not have it."""
+ACCEPTED_CODING = 0x7F
+"""Of the bits above 16: the content coding accepted."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -63,6 +73,13 @@ def is_stream(tag: int) -> bool:
 def marked(tag: int, operation: Operation) -> int:
     """The tag, asking for the operation."""
     return tag & CONTENT_BITS | operation << _SHIFT
+
+
+def traced(tag: int, *, with_tensors: bool) -> int:
+    """The tag, asking for a report if it asks for a prediction. The answer is not packed then."""
+    if operation_of(tag) is not Operation.PREDICT or tag & WITH_HEADERS:
+        return tag
+    return tag & ~(ACCEPTED_CODING << 16) | TRACED | (TRACED_TENSORS if with_tensors else 0)
 
 
 def with_headers(headers: Iterable[tuple[bytes, bytes]], body: Body) -> bytes:

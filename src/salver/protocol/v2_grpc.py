@@ -16,10 +16,13 @@ from google.protobuf.message import DecodeError
 from salver.errors import InvalidInput
 from salver.inference.metadata import DATATYPES
 from salver.inference.tensor import InferResponse, Parameters, Tensor
+from salver.protocol.class_names import PARAMETER as CLASSES
+from salver.protocol.classification import classified, wants_classes
 from salver.protocol.elements import raw_of_array
 from salver.protocol.inference_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from salver.protocol.json_text import check_rows
 from salver.protocol.rows import row_slices
+from salver.protocol.shared_memory import REGION
 from salver.protocol.wire import (
     EncodedResponse,
     ModelIdentity,
@@ -79,6 +82,8 @@ class V2GrpcCodec:
     def encode(
         self, response: InferResponse, request: WireRequest, model: ModelIdentity
     ) -> EncodedResponse:
+        if request.outputs is not None and wants_classes(request):
+            response = classified(response, request, model)
         shapes = tuple([tensor.data.shape for tensor in response.outputs])
         before, after = _fixed_parts(response, shapes, model)
         blobs = [_raw_field(raw_of_array(t.data, t.datatype)) for t in response.outputs]
@@ -96,7 +101,8 @@ class V2GrpcCodec:
         total = sum(rows)
         for tensor in response.outputs:
             check_rows(tensor, total, model.name)
-        if any(tensor.datatype == "BYTES" for tensor in response.outputs):
+        # Requests for classes are stacked with their like.
+        if wants_classes(requests[0]) or any(t.datatype == "BYTES" for t in response.outputs):
             parts = row_slices(response, rows)
             return [
                 self.encode(part, request, model)
@@ -185,11 +191,27 @@ def _encode_rows(
 def _inputs(message: ModelInferRequest, model: ModelIdentity) -> list[WireTensor]:
     raws = message.raw_input_contents
     if raws and len(raws) != len(message.inputs):
+        here = [tensor for tensor in message.inputs if REGION not in tensor.parameters]
+        if len(raws) == len(here) < len(message.inputs):
+            return _partly_placed(message, raws, model)
         raise InvalidInput(
             f"the request to model {model.name!r} has {len(raws)} raw_input_contents for "
             f"{len(message.inputs)} inputs: send one for each input, in their order"
         )
     return wire_tensors(message.inputs, raws, model)
+
+
+def _partly_placed(
+    message: ModelInferRequest, raws: Sequence[bytes], model: ModelIdentity
+) -> list[WireTensor]:
+    """Inputs of which some lie in shared memory: the raw contents are those of the others."""
+    left = iter(raws)
+    return [
+        _typed_tensor(tensor, model)
+        if REGION in tensor.parameters
+        else _tensor(tensor, next(left), model)
+        for tensor in message.inputs
+    ]
 
 
 def wire_tensors(
@@ -238,7 +260,13 @@ def _typed_tensor(tensor: ModelInferRequest.InferInputTensor, model: ModelIdenti
 
 
 def _output(output: ModelInferRequest.InferRequestedOutputTensor) -> WireOutput:
-    return WireOutput(output.name, parameters_of(output.parameters) or None)
+    parameters = parameters_of(output.parameters)
+    if CLASSES in parameters and parameters[CLASSES] == 0:
+        raise InvalidInput(
+            f"output {output.name[:64]!r} is asked for with 'classification' 0: give the number "
+            "of classes that you want, or leave it out"
+        )
+    return WireOutput(output.name, parameters or None)
 
 
 def parameters_of(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:

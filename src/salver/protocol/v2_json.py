@@ -17,6 +17,7 @@ import orjson
 
 from salver.errors import InvalidInput
 from salver.inference.tensor import InferResponse, Parameters, Tensor
+from salver.protocol.classification import classified, wants_classes
 from salver.protocol.content import settle_texts
 from salver.protocol.elements import ELEMENT_SIZES, raw_of_array, shown
 from salver.protocol.json_text import check_rows, flat_rows, flat_text
@@ -58,6 +59,8 @@ class V2JsonCodec:
     def encode(
         self, response: InferResponse, request: WireRequest, model: ModelIdentity
     ) -> EncodedResponse:
+        if request.outputs is not None and wants_classes(request):
+            response = classified(response, request, model)
         binary = _binary_outputs(request, response)
         if binary:
             return _encode_binary(response, request, model, binary)
@@ -84,7 +87,9 @@ class V2JsonCodec:
         for tensor in response.outputs:
             check_rows(tensor, total, model.name)
         special = [r for r in requests if r.parameters is not None or r.outputs is not None]
-        if special and any(_binary_outputs(request, response) for request in special):
+        if special and any(
+            wants_classes(request) or _binary_outputs(request, response) for request in special
+        ):
             return self._encode_each(response, requests, rows, model)
         return _encode_rows(response, requests, rows, model)
 
@@ -346,6 +351,24 @@ def _encode_binary(
         fields = [_mixed_fields(tensor, blobs.get(tensor.name)) for tensor in outputs]
         head = start + orjson.dumps(fields)[1:] + b"}"
     head = _with_id(head, request.id)
+    return EncodedResponse(b"".join((head, *blobs.values())), len(head) if blobs else 0)
+
+
+def encode_placed(
+    response: InferResponse, request: WireRequest, model: ModelIdentity, placed: frozenset[str]
+) -> EncodedResponse:
+    """The answer without the data of the `placed` outputs: their parameters say where it is."""
+    binary = _binary_outputs(request, response) - placed
+    outputs = response.outputs
+    blobs = {t.name: raw_of_array(t.data, t.datatype) for t in outputs if t.name in binary}
+    fields = [
+        _output_fields(tensor.name, tensor.datatype, tensor.data.shape, tensor.parameters)
+        if tensor.name in placed
+        else _mixed_fields(tensor, blobs.get(tensor.name))
+        for tensor in outputs
+    ]
+    start = _start(model.name, model.version, response.parameters)
+    head = _with_id(start + orjson.dumps(fields)[1:] + b"}", request.id)
     return EncodedResponse(b"".join((head, *blobs.values())), len(head) if blobs else 0)
 
 

@@ -21,6 +21,14 @@ def fields(body: Body) -> Iterator[tuple[int, memoryview]]:
             yield number, view[start:end]
 
 
+def numbers(body: Body) -> Iterator[tuple[int, int]]:
+    """Number and unsigned value of each varint field, in order; others are passed over."""
+    view = memoryview(body)
+    for number, kind, start, _ in _walk(view):
+        if kind == _VARINT:
+            yield number, _read_varint(view, start)[0]
+
+
 def places(body: Body) -> Iterator[tuple[int, int, int]]:
     """Number, start and end of each field, its tag included."""
     view = memoryview(body)

@@ -29,7 +29,8 @@ class ModelFolder(msgspec.Struct, frozen=True):
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        return tuple(map(str, self.config.get("architectures") or ()))
+        listed = self.config.get("architectures")
+        return tuple(map(str, listed)) if isinstance(listed, list) else ()
 
     @property
     def has_modules(self) -> bool:
@@ -43,6 +44,8 @@ def model_folder(name: str, path: Path) -> ModelFolder:
     pooling, normalize = "", False
     inner = path
     for module in _json(name, path / "modules.json", default=[]):
+        if not isinstance(module, dict):
+            raise LoadFailed(f"model '{name}': modules.json lists no modules; save the model again")
         kind = str(module.get("type", "")).rpartition(".")[2]
         where = path / str(module.get("path", ""))
         if not where.resolve().is_relative_to(path.resolve()):

@@ -7,6 +7,7 @@ sklearn wrappers (`LGBMClassifier`) are the sklearn runtime's.
 
 from __future__ import annotations
 
+import mmap
 import re
 from typing import Any
 
@@ -30,6 +31,7 @@ from salver.runtimes.tabular import (
 )
 
 _FEATURE_INFOS = re.compile(r"^feature_infos=(.*)$", re.MULTILINE)
+_MARKS_END = re.compile(rb"tree\r?\nversion=v[3-9]")
 _AUTOMATIC_NAME = re.compile(r"Column_\d+\Z")
 
 
@@ -52,6 +54,7 @@ def _read(lightgbm: Any, source: ModelSource) -> Any:
     with source.path.open("rb") as file:
         is_text = file.read(4) == b"tree"
     if is_text:
+        _check_end(source)
         return lightgbm.Booster(model_file=str(source.path))
     import joblib
 
@@ -60,6 +63,13 @@ def _read(lightgbm: Any, source: ModelSource) -> Any:
         kind = type(booster).__name__
         raise TypeError(f"it holds a {kind}, not a Booster (try --runtime sklearn)")
     return booster
+
+
+def _check_end(source: ModelSource) -> None:
+    """Raises `ValueError` for a file that is cut off: LightGBM would end the process."""
+    with source.path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        if _MARKS_END.match(data) and data.find(b"\nend of trees") < 0:
+            raise ValueError("it is cut off before the end of its trees; copy or save it again")
 
 
 class LightgbmModel:

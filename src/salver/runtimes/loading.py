@@ -13,6 +13,9 @@ from types import ModuleType
 from salver.errors import LoadFailed, MissingFramework, SalverError
 from salver.runtimes.ports import ModelSource
 
+_MOST_QUOTED_BYTES = 500
+_ADVICE = "copy or save the model again, with a version of the framework that is installed here"
+
 
 def framework_module(source: ModelSource, module: str, extra: str) -> ModuleType:
     """Imports `module`. Raises `MissingFramework` naming the extra that brings it."""
@@ -43,14 +46,20 @@ def load_failures(source: ModelSource, framework: str) -> Iterator[None]:
     except (SalverError, MemoryError):
         raise
     except Exception as error:
+        reason = first_lines(error)
+        # What is raised here says what to do behind a semicolon; a framework does not.
+        advice = "" if ";" in reason else f"; {_ADVICE}"
         raise LoadFailed(
             f"model '{source.name}': {framework} could not load {source.path}: "
-            f"{type(error).__name__}: {first_lines(error)}"
+            f"{type(error).__name__}: {reason}{advice}"
         ) from error
 
 
 def first_lines(error: BaseException) -> str:
     """The reason on one line, without the C++ stack trace that XGBoost appends."""
     text = str(error).split("Stack trace:")[0]
+    if isinstance(error, UnicodeDecodeError):
+        # The framework quotes the file in its reason, and the file's bytes are no text.
+        text = error.object[:_MOST_QUOTED_BYTES].decode(errors="backslashreplace")
     line = " ".join(text.split())
     return line if len(line) <= 500 else line[:497] + "..."

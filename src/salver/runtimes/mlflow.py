@@ -36,6 +36,8 @@ _BY_ROW = frozenset(
     {"mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.spacy"}
 )
 """Flavours whose rows are independent of each other, so that requests may be stacked."""
+_OF_TABLES = frozenset({"mlflow.spacy", "mlflow.prophet", "mlflow.pmdarima", "mlflow.diviner"})
+"""Flavours that take a table and nothing else, also where no signature says so."""
 _OWN_CODE = "mlflow.pyfunc.model"
 """The flavour of Python models: what they raise is their fault, not the caller's."""
 
@@ -149,7 +151,7 @@ class MlflowModel:
             self._metadata = self._described(self._metadata.framework_version, outputs)
 
     def predict(self, request: InferRequest) -> InferResponse:
-        data = data_for(self._signature, request)
+        data = data_for(self._signature, request, is_table=self._loader in _OF_TABLES)
         params = params_for(self._signature, request)
         answer = self._checked(data, params or None)
         return response_of(answer, self._metadata.outputs, request.outputs)

@@ -30,14 +30,15 @@ _TYPES: Mapping[str, np.dtype[Any]] = MappingProxyType(
 )
 
 
-def data_for(signature: Signature, request: InferRequest) -> Any:
+def data_for(signature: Signature, request: InferRequest, *, is_table: bool = False) -> Any:
     """What the model's `predict` is to be called with.
 
-    Raises `InvalidInput` for values that are not what the signature says.
+    `is_table`: without a signature, it takes tables only. Raises `InvalidInput` for values that
+    are not what the signature says.
     """
     inputs = request.inputs
     if signature.form == "free":
-        return _as_sent(request)
+        return _as_sent(request, is_table=is_table)
     if signature.form == "hints":
         return _listed(inputs[0])
     if signature.form == "array":
@@ -174,10 +175,10 @@ def _listed(tensor: Tensor) -> list[Any]:
     return found
 
 
-def _as_sent(request: InferRequest) -> Any:
+def _as_sent(request: InferRequest, *, is_table: bool) -> Any:
     """For a model that does not say: a table if the request says so or looks like one."""
     inputs = request.inputs
-    is_table = request.parameters.get("content_type") == "pd"
+    is_table = is_table or request.parameters.get("content_type") == "pd"
     if len(inputs) == 1 and inputs[0].data.ndim == 2 and is_table:
         import pandas as pd
 

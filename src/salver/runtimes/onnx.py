@@ -97,7 +97,13 @@ def _options(onnxruntime: Any, settings: OnnxSettings, threads: int) -> Any:
     modes = onnxruntime.ExecutionMode
     options.execution_mode = modes.ORT_PARALLEL if is_parallel else modes.ORT_SEQUENTIAL
     levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = getattr(levels, LEVELS[settings.graph_optimization_level])
+    level = getattr(levels, LEVELS[settings.graph_optimization_level], None)
+    if level is None:
+        raise LoadFailed(
+            f"onnxruntime {onnxruntime.__version__} has no graph_optimization_level "
+            f"'{settings.graph_optimization_level}'; use extended or all"
+        )
+    options.graph_optimization_level = level
     # Spinning threads would take the cores from the gateway and the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")

@@ -138,6 +138,9 @@ def _fields(data: mmap.mmap, part: Slice) -> Iterator[tuple[int, Slice | None]]:
     at, end = part
     while at < end:
         tag, at = _varint(data, at, end)
+        if tag < 8:
+            # No field has the number 0: zeros without end would be read for hours.
+            raise ValueError("it is damaged, or no ONNX model; save it again")
         content, at = _content(data, tag, at, end)
         yield tag >> 3, content
 

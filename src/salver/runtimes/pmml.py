@@ -45,7 +45,8 @@ class PmmlRuntime:
             )
         with load_failures(source, "the PMML reader"):
             # Also before the JVM sees it: its parser would follow what a DTD says.
-            root = parse(source.path.read_bytes())
+            with source.path.open("rb") as file:
+                root = parse(file)
         if engine == "jvm":
             return load_on_jvm(source)
         try:

@@ -6,6 +6,7 @@ of the worker, started at load.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -44,13 +45,19 @@ def load_on_jvm(source: ModelSource) -> LoadedModel:
         return JvmPmmlModel(pypmml, model)
 
 
+def _error_of(pypmml: Any) -> type[Exception]:
+    """What pypmml raises, by its name of old, too."""
+    found: type[Exception] = getattr(pypmml, "PMMLError", None) or pypmml.PmmlError
+    return found
+
+
 class JvmPmmlModel:
     """A document in the JVM's memory."""
 
     def __init__(self, pypmml: Any, model: Any) -> None:
         self._model = model
-        self._error = pypmml.PMMLError
-        self._context = pypmml.PMMLContext
+        self._error = _error_of(pypmml)
+        self._context = importlib.import_module("pypmml.base").PMMLContext
         self._names = tuple(map(str, model.inputNames))
         self._texts = frozenset(
             each.name for each in model.inputFields if str(each.dataType) in _TEXTS

@@ -79,6 +79,40 @@ class CompilesLater(Protocol):
         """
 
 
+class AnswerCache(Protocol):
+    """Answers that are kept, and what has been counted of them since the beginning."""
+
+    @property
+    def hits(self) -> int: ...
+
+    @property
+    def misses(self) -> int: ...
+
+    @property
+    def hit_ns(self) -> int:
+        """What finding answers took."""
+
+    @property
+    def miss_ns(self) -> int:
+        """What looking in vain and keeping answers took."""
+
+    @property
+    def evictions(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def begin_counting(self) -> None:
+        """Sets all counts to 0."""
+
+
+class CachesAnswers(Protocol):
+    """A loaded model that answers equal requests from what it has kept."""
+
+    @property
+    def answer_cache(self) -> AnswerCache: ...
+
+
 class StreamingModel(LoadedModel, Protocol):
     """A loaded model whose `metadata.decoupled` is set: any number of responses to a request.
 

@@ -48,14 +48,15 @@ def tensors_of(message: Message, kind: str) -> tuple[Tensor, ...]:
         end = offset + _size(size, name)
         if end > len(message.body):
             raise ValueError(f"the body ends within {kind} '{name}'")
-        found.append(_tensor(name, datatype, _shape(shape, name), message.body[offset:end]))
+        found.append(tensor_of(name, datatype, _shape(shape, name), message.body[offset:end]))
         offset = end
     if offset != len(message.body):
         raise ValueError(f"the body has {len(message.body) - offset} bytes that belong to nothing")
     return tuple(found)
 
 
-def _tensor(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Tensor:
+def tensor_of(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Tensor:
+    """The tensor that these bytes are. Raises `ValueError`."""
     if datatype not in DATATYPES:
         raise ValueError(f"'{name}' has the unknown datatype {datatype!r}")
     if any(size < 0 for size in shape):

@@ -33,6 +33,7 @@ BUILT_IN = MappingProxyType(
         "python": "salver.runtimes.python:PythonRuntime",
         "mlserver": "salver.runtimes.mlserver:MlserverRuntime",
         "triton": "salver.runtimes.triton:TritonRuntime",
+        "tritonserver": "salver.runtimes.tritonserver:TritonserverRuntime",
         "transformer": "salver.runtimes.transformer:TransformerRuntime",
         "steps": "salver.runtimes.steps:StepsRuntime",
     }

@@ -9,6 +9,7 @@ is taken only if it gave the same bits as the estimator when the model was loade
 from __future__ import annotations
 
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ from salver.runtimes.tabular import (
     refused_by,
 )
 
+_MOST_SCHEMA_BYTES = 256 << 20
 _METHODS = ("predict", "predict_proba", "decision_function", "transform")
 
 
@@ -112,6 +114,7 @@ call nothing when they are loaded."""
 
 def _read_skops(source: ModelSource) -> Any:
     skops = framework_module(source, "skops.io", "skops")
+    _check_schema(source)
     unknown = skops.get_untrusted_types(file=source.path)
     inner = [each for each in unknown if each.startswith(_INNER_TYPES)]
     untrusted = [each for each in unknown if each not in inner]
@@ -121,6 +124,17 @@ def _read_skops(source: ModelSource) -> Any:
             f"{', '.join(untrusted)}; if you trust them, save the model with joblib"
         )
     return skops.load(source.path, trusted=inner)
+
+
+def _check_schema(source: ModelSource) -> None:
+    """Raises `LoadFailed` for a description that would grow beyond measure when it is read."""
+    with zipfile.ZipFile(source.path) as archive:
+        size = archive.getinfo("schema.json").file_size
+    if size > _MOST_SCHEMA_BYTES:
+        raise LoadFailed(
+            f"model '{source.name}': {source.path} would grow to {size >> 20} MiB in its "
+            "schema.json alone, which skops does not write; save the model again"
+        )
 
 
 class SklearnModel:

@@ -6,6 +6,7 @@ of modules that are not Keras's, files that grow beyond measure or point elsewhe
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
 from collections.abc import Iterator
@@ -48,10 +49,17 @@ def exported(tf: Any, name: str, path: Path, folder: Path) -> str:
     model = keras.saving.load_model(str(path), compile=False, safe_mode=True)
     if not isinstance(model, keras.Model):
         raise LoadFailed(f"model '{name}': {path} holds a {type(model).__name__}, not a model")
-    model.export(str(folder), format="tf_saved_model", verbose=False)
+    _export(model, str(folder))
     # The functions that were traced for it are of no more use.
     keras.backend.clear_session()
     return f"Keras {keras.__version__}"
+
+
+def _export(model: Any, folder: str) -> None:
+    """Keras 2 has but one format to export in, and is never silent."""
+    known = inspect.signature(model.export).parameters
+    more = {"format": "tf_saved_model", "verbose": False}
+    model.export(folder, **{name: value for name, value in more.items() if name in known})
 
 
 def check_config(config: Any) -> None:

@@ -58,8 +58,10 @@ class SessionFunction:
         self._bfloat16 = tf.bfloat16.as_numpy_dtype
         self._feeds = [each.name for each in definition.inputs.values()]
         self._fetches = {name: each.name for name, each in definition.outputs.items()}
+        # TensorFlow before 2.16 knows of none.
+        defaults = getattr(definition, "defaults", {})
         self.defaults: dict[str, Array] = {
-            name: tf.make_ndarray(value) for name, value in definition.defaults.items()
+            name: tf.make_ndarray(value) for name, value in defaults.items()
         }
         inputs = tuple(
             _metadata(tf, key, each, is_input=True, is_optional=key in self.defaults)

@@ -178,7 +178,7 @@ def _check_variables(litert: Any, source: ModelSource, interpreter: Any) -> None
     The interpreter's delegate would calculate with whatever is in memory there; its plain
     operators, which are slow, notice.
     """
-    if interpreter.num_subgraphs() == 1 and not _has_variables(interpreter):
+    if _is_one_graph(interpreter) and not _has_variables(interpreter):
         return
     plain = litert.Interpreter(
         model_path=str(source.path),
@@ -195,6 +195,12 @@ def _check_variables(litert: Any, source: ModelSource, interpreter: Any) -> None
                     "values; convert the trained model anew, e.g. with "
                     "tf.lite.TFLiteConverter.from_keras_model"
                 ) from error
+
+
+def _is_one_graph(interpreter: Any) -> bool:
+    """Whether there is no other graph; false if this interpreter cannot tell, as before 1.1."""
+    count = getattr(interpreter, "num_subgraphs", None)
+    return count is not None and count() == 1
 
 
 def _has_variables(interpreter: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import cast
@@ -32,20 +33,33 @@ class ResponseCache:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[bytes, tuple[InferResponse, int]] = OrderedDict()
         self.size_bytes = 0
-        self.hits = self.misses = self.evictions = 0
+        self.begin_counting()
 
-    def find(self, key: bytes) -> InferResponse | None:
-        """The response to the request of that digest, if it is kept."""
+    def begin_counting(self) -> None:
+        """Sets all counts to 0; what is kept stays."""
+        self.hits = self.misses = self.evictions = 0
+        self.hit_ns = self.miss_ns = 0
+
+    def find(self, key: bytes, since_ns: int | None = None) -> InferResponse | None:
+        """The response to the request of that digest, if it is kept.
+
+        `since_ns` is when looking began, on `perf_counter_ns`; by default, now.
+        """
+        if since_ns is None:
+            since_ns = time.perf_counter_ns()
         found = self._kept.get(key)
         if found is None:
             self.misses += 1
+            self.miss_ns += time.perf_counter_ns() - since_ns
             return None
-        self.hits += 1
         self._kept.move_to_end(key)
+        self.hits += 1
+        self.hit_ns += time.perf_counter_ns() - since_ns
         return found[0]
 
     def keep(self, key: bytes, response: InferResponse) -> None:
         """Keeps the response; the ones that were not asked for longest make room."""
+        since_ns = time.perf_counter_ns()
         size = sum(map(_size_of, response.outputs)) + len(key)
         if key in self._kept or size > self._most_bytes:
             return
@@ -55,6 +69,7 @@ class ResponseCache:
             _, (_, gone) = self._kept.popitem(last=False)
             self.size_bytes -= gone
             self.evictions += 1
+        self.miss_ns += time.perf_counter_ns() - since_ns
 
 
 class CachedModel:
@@ -69,6 +84,11 @@ class CachedModel:
     def metadata(self) -> ModelMetadata:
         return self._model.metadata
 
+    @property
+    def answer_cache(self) -> ResponseCache:
+        """See `CachesAnswers`."""
+        return self.cache
+
     def predict(self, request: InferRequest) -> InferResponse:
         (answer,) = self.predict_each([AskedRequest(request, parameters=request.parameters)])
         if isinstance(answer, RequestError):
@@ -78,8 +98,13 @@ class CachedModel:
     def predict_each(
         self, requests: Sequence[AskedRequest]
     ) -> Sequence[InferResponse | RequestError]:
-        keys = [request_digest(each.request) for each in requests]
-        answers: list[InferResponse | RequestError | None] = [self.cache.find(key) for key in keys]
+        keys: list[bytes] = []
+        answers: list[InferResponse | RequestError | None] = []
+        for each in requests:
+            since_ns = time.perf_counter_ns()
+            key = request_digest(each.request)
+            keys.append(key)
+            answers.append(self.cache.find(key, since_ns))
         # Equal requests of one batch are asked for once.
         missing = {
             key: each

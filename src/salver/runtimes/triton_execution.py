@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from salver.errors import InvalidInput, ModelFailed, RequestError, Unsupported
+from salver.errors import (
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    RequestError,
+    Unavailable,
+    Unsupported,
+)
 from salver.inference.metadata import ModelMetadata
 from salver.inference.tensor import InferRequest, InferResponse, tensor_from_array
 from salver.runtimes.awaiting import Awaiter
 from salver.runtimes.ports import AskedRequest
+from salver.runtimes.triton_completing import config_document
 from salver.runtimes.triton_place import TritonPlace
 from salver.runtimes.triton_shapes import seen_tensors
 from salver.runtimes.triton_values import (
@@ -52,9 +62,15 @@ class PythonExecution:
             batchable=config.max_batch_size > 0
             and config.dynamic_batching is not None
             and not config.is_decoupled,
+            has_rows=config.max_batch_size > 0,
             idempotent=config.sequence_batching is None,
             decoupled=config.is_decoupled,
+            configuration=json.dumps(
+                config_document(config)
+                | {"default_model_filename": config.default_model_filename or "model.py"}
+            ),
         )
+        self._declared = frozenset(each.name for each in config.output)
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -92,7 +108,10 @@ class PythonExecution:
         if error is not None:
             return _refusal(error)
         given = {each.name(): each for each in response.output_tensors()}
-        wanted = request.outputs or tuple(given)
+        # As in Triton, what the configuration does not have is not handed out.
+        wanted = request.outputs or tuple(
+            name for name in given if name in self._declared or not self._declared
+        )
         missing = [name for name in wanted if name not in given]
         if missing:
             known = ", ".join(given) or "none"
@@ -107,9 +126,19 @@ def _whole(value: Any) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
+_KINDS: Mapping[int, type[RequestError]] = MappingProxyType(
+    {
+        TritonError.NOT_FOUND: ModelNotFound,
+        TritonError.INVALID_ARG: InvalidInput,
+        TritonError.UNAVAILABLE: Unavailable,
+        TritonError.UNSUPPORTED: Unsupported,
+        TritonError.ALREADY_EXISTS: InvalidInput,
+        TritonError.CANCELLED: InvalidInput,
+    }
+)
+"""What a model's own error is to the caller, with Triton's HTTP statuses; any other is the
+model's failure."""
+
+
 def _refusal(error: TritonError) -> RequestError:
-    if error.code() == TritonError.INVALID_ARG:
-        return InvalidInput(error.message())
-    if error.code() == TritonError.UNSUPPORTED:
-        return Unsupported(error.message())
-    return ModelFailed(error.message())
+    return _KINDS.get(error.code(), ModelFailed)(error.message())

@@ -6,12 +6,15 @@ its own.
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 from salver.errors import LoadFailed, ModelFailed
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
 from salver.runtimes.ports import LoadedModel
+from salver.runtimes.triton_completing import config_document
 from salver.runtimes.triton_place import TritonPlace
 from salver.runtimes.triton_shapes import inner_shape, reshaped, rows_of, seen_tensors
 from salver.spec.problems import did_you_mean
@@ -54,7 +57,9 @@ class FrameworkModel:
             outputs=seen_tensors(config, config.output, place.folder),
             default_outputs=self._outputs,
             batchable=self._has_batch and config.dynamic_batching is not None,
+            has_rows=self._has_batch,
             framework_version=inner.metadata.framework_version,
+            configuration=json.dumps(config_document(config)),
         )
 
     @property

@@ -110,6 +110,10 @@ def rows_of(request: InferRequest, config: TritonConfig) -> int:
         return 1
     shape = request.inputs[0].data.shape
     rows = shape[0] if shape else 1
+    if rows == 0:
+        raise InvalidInput(
+            f"input '{request.inputs[0].name}' for '{config.name}' has no rows: send at least one"
+        )
     if rows > config.max_batch_size:
         raise InvalidInput(
             f"inference request batch-size must be <= {config.max_batch_size} for "

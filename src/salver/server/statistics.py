@@ -77,6 +77,7 @@ def figures_of(facts: ModelFacts) -> ModelFigures:
 
 
 def _infer_figures(found: ModelStatistics) -> InferFigures:
+    cache = found.cache
     around_s = sum(each.worker_s for each in found.by_size) - found.compute_s
     return InferFigures(
         success=_duration(found.answered, found.latency_s),
@@ -85,8 +86,8 @@ def _infer_figures(found: ModelStatistics) -> InferFigures:
         compute_input=_duration(found.batches, around_s),
         compute_infer=_duration(found.batches, found.compute_s),
         compute_output=_duration(found.batches, 0.0),
-        cache_hit=_NONE,
-        cache_miss=_NONE,
+        cache_hit=_duration(cache.hits, cache.hit_s) if cache else _NONE,
+        cache_miss=_duration(cache.misses, cache.miss_s) if cache else _NONE,
     )
 
 

@@ -13,10 +13,13 @@ import msgspec
 from salver.errors import ArtifactError
 from salver.spec.problems import did_you_mean
 from salver.spec.triton_config import TritonConfig
+from salver.spec.triton_url import TRITONSERVER
 
 PYTHON = "python"
 """The backend of `TritonPythonModel` classes."""
 ENSEMBLE = "ensemble"
+RUNTIME_PARAMETER = "SALVER_RUNTIME"
+"""A parameter in `config.pbtxt`: with the value `tritonserver`, Triton itself runs the model."""
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -50,29 +53,58 @@ _BY_PLATFORM: Mapping[str, str] = MappingProxyType(
         "python": PYTHON,
     }
 )
-_ELSEWHERE: Mapping[str, str] = MappingProxyType(
+_TRITONS: Mapping[str, str] = MappingProxyType(
     {
-        "tensorrt_plan": "TensorRT plans need NVIDIA's own server",
-        "tensorrt": "TensorRT plans need NVIDIA's own server",
-        "dali": "DALI needs NVIDIA's own server",
-        "tensorflow_graphdef": "frozen graphs need the TensorFlow 1 that made them: save the model "
-        "as a SavedModel",
+        "tensorrt_plan": "model.plan",
+        "tensorrt": "model.plan",
+        "dali": "model.dali",
+        "tensorflow_graphdef": "model.graphdef",
+        "tensorrtllm": "",
+        "vllm": "",
+        "fil": "",
+        "identity": "",
+        "repeat": "",
+        "square": "",
     }
 )
+"""Backends and platforms that Triton has and Salver has not, with what they call a model."""
 
 
 def backend_of(config: TritonConfig, names: Collection[str], label: str) -> Backend:
     """The backend by `backend`, else `platform`, else by the files of the version.
 
-    `names` are those in the version's folder, `label` names the model. Raises `ArtifactError`.
+    One that Salver has not is Triton's own to run, unless the name is a misspelt one. `names` are
+    those in the version's folder, `label` names the model. Raises `ArtifactError`.
     """
+    forced = config.parameters.get(RUNTIME_PARAMETER)
+    if forced is not None and forced.string_value != TRITONSERVER:
+        raise ArtifactError(
+            f"{label}: the parameter {RUNTIME_PARAMETER} is '{forced.string_value}': it may be "
+            f"'{TRITONSERVER}' or absent"
+        )
     wanted = config.backend or _BY_PLATFORM.get(config.platform, config.platform)
-    if wanted in BACKENDS and config.platform not in _ELSEWHERE:
+    if forced is not None or wanted in _TRITONS or config.platform in _TRITONS:
+        return _delegated(config.platform if config.platform in _TRITONS else wanted)
+    if wanted in BACKENDS:
         return BACKENDS[wanted]
     if wanted:
-        raise ArtifactError(_refusal(config, wanted, label))
+        near = did_you_mean(wanted, (*BACKENDS, *_TRITONS))
+        if near:
+            raise ArtifactError(_refusal(config, label, near))
+        return _delegated(wanted)
+    return _by_files(config, names, label)
+
+
+def _delegated(name: str) -> Backend:
+    return Backend(name, TRITONSERVER, _TRITONS.get(name, ""), name)
+
+
+def _by_files(config: TritonConfig, names: Collection[str], label: str) -> Backend:
     candidates = {config.default_model_filename} if config.default_model_filename else set(names)
     found = [each for each in BACKENDS.values() if _is_of(each, candidates)]
+    tritons = [name for name, file in _TRITONS.items() if file and file in candidates]
+    if not found and tritons:
+        return _delegated(tritons[0])
     if len(found) == 1:
         return found[0]
     raise ArtifactError(
@@ -92,10 +124,11 @@ def _is_of(backend: Backend, names: Collection[str]) -> bool:
     return any(name == backend.filename or name.endswith(suffix) for name in names)
 
 
-def _refusal(config: TritonConfig, wanted: str, label: str) -> str:
+def _refusal(config: TritonConfig, label: str, near: str) -> str:
     named = "backend" if config.backend else "platform"
     value = config.backend or config.platform
-    reason = _ELSEWHERE.get(config.platform) or _ELSEWHERE.get(wanted)
-    if reason is None:
-        reason = f"there are {', '.join(BACKENDS)}{did_you_mean(wanted, BACKENDS)}"
-    return f"{label} has the {named} '{value}', which this server does not run: {reason}"
+    return (
+        f"{label} has the {named} '{value}', which this server does not run: there are "
+        f"{', '.join(BACKENDS)}{near} (if Triton has it under this name, say so with the parameter "
+        f'{RUNTIME_PARAMETER}: "{TRITONSERVER}")'
+    )

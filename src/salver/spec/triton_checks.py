@@ -11,6 +11,8 @@ from salver.spec.triton_config import (
     EnsembleScheduling,
     ModelInput,
     ModelOutput,
+    QueuePolicy,
+    RateLimiter,
     SequenceBatching,
     TritonConfig,
 )
@@ -35,6 +37,7 @@ def check_config(config: TritonConfig) -> Iterator[Finding]:
                 ("instance_group", number, "count"),
                 f"must be from 0 to {MOST_INSTANCES}, found {group.count}",
             )
+        yield from _check_limiter(number, group.rate_limiter)
     if config.default_model_filename and _is_outside(config.default_model_filename):
         yield ("default_model_filename",), "must be a name within the version's folder"
     if config.dynamic_batching is not None:
@@ -109,6 +112,49 @@ def _check_batching(config: TritonConfig, batching: DynamicBatching) -> Iterator
                 ("dynamic_batching", "preferred_batch_size", number),
                 f"must be from 1 to the max_batch_size, {config.max_batch_size}, found {size}",
             )
+
+    yield from _check_levels(batching)
+    yield from _check_policy(batching.default_queue_policy, ("default_queue_policy",))
+    for level, policy in batching.priority_queue_policy.items():
+        yield from _check_policy(policy, ("priority_queue_policy", str(level)))
+
+
+def _check_levels(batching: DynamicBatching) -> Iterator[Finding]:
+    levels, default = batching.priority_levels, batching.default_priority_level
+    if levels < 0:
+        yield ("dynamic_batching", "priority_levels"), "must be 0 (all requests are equal) or more"
+    elif levels and not 1 <= default <= levels:
+        yield (
+            ("dynamic_batching", "default_priority_level"),
+            f"must be from 1 to the priority_levels, {levels}, found {default}",
+        )
+    for level in batching.priority_queue_policy:
+        if levels and not 1 <= level <= levels:
+            yield (
+                ("dynamic_batching", "priority_queue_policy", str(level)),
+                f"must be a level from 1 to {levels}",
+            )
+
+
+def _check_policy(policy: QueuePolicy | None, place: tuple[str, ...]) -> Iterator[Finding]:
+    if policy is None:
+        return
+    for field in ("default_timeout_microseconds", "max_queue_size"):
+        if getattr(policy, field) < 0:
+            yield ("dynamic_batching", *place, field), "must be 0 (none) or more"
+
+
+def _check_limiter(number: int, limiter: RateLimiter | None) -> Iterator[Finding]:
+    path = ("instance_group", number, "rate_limiter")
+    if limiter is None:
+        return
+    if limiter.priority < 0:
+        yield (*path, "priority"), "must be 0 or more, the lower the sooner"
+    for index, resource in enumerate(limiter.resources):
+        if not resource.name:
+            yield (*path, "resources", index, "name"), "is required: the resource's"
+        if resource.count < 0:
+            yield (*path, "resources", index, "count"), "must be 0 or more"
 
 
 def _check_sequences(sequences: SequenceBatching) -> Iterator[Finding]:

@@ -174,6 +174,21 @@ class EnsembleScheduling(msgspec.Struct, frozen=True):
     max_inflight_requests: int = 0
 
 
+class RateLimiterResource(msgspec.Struct, frozen=True):
+    """The field `global` has a name here that Python takes."""
+
+    name: str = ""
+    global_: bool = False
+    count: int = 0
+
+
+class RateLimiter(msgspec.Struct, frozen=True):
+    """`priority` 0 means 1."""
+
+    resources: tuple[RateLimiterResource, ...] = ()
+    priority: int = 0
+
+
 class InstanceGroup(msgspec.Struct, frozen=True):
     name: str = ""
     kind: Literal["KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL"] = "KIND_AUTO"
@@ -182,6 +197,7 @@ class InstanceGroup(msgspec.Struct, frozen=True):
     passive: bool = False
     profile: tuple[str, ...] = ()
     host_policy: str = ""
+    rate_limiter: RateLimiter | None = None
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -264,7 +280,7 @@ IGNORED: Mapping[type, frozenset[str]] = MappingProxyType(
         ),
         ModelInput: frozenset({"is_shape_tensor", "is_non_linear_format_io"}),
         ModelOutput: frozenset({"is_shape_tensor", "is_non_linear_format_io"}),
-        InstanceGroup: frozenset({"rate_limiter", "secondary_devices"}),
+        InstanceGroup: frozenset({"secondary_devices"}),
     }
 )
 """Fields that Triton has and that change nothing here."""

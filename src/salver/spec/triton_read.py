@@ -98,7 +98,12 @@ class _Reader:
             self._lines.setdefault((*path, field.name), field.line)
             values.append(self._value(_element(hint), field.value, inner))
         self._check_choices(kind, found, message, path)
-        return kind(**{name: self._whole(hints[name], each) for name, each in found.items()})
+        return kind(
+            **{
+                _attribute(kind, name): self._whole(hints[name], each)
+                for name, each in found.items()
+            }
+        )
 
     def _check_empty(self, hint: Any, field: Field, path: _Path) -> None:
         """A list without values is right for what may be repeated."""
@@ -184,8 +189,15 @@ def _hints(kind: type[Any]) -> Mapping[str, Any]:
     """The types of the fields, without `| None`; reading them off takes a while, so once."""
     kept = _all_hints()
     if kind not in kept:
-        kept[kind] = {name: _plain(hint) for name, hint in get_type_hints(kind).items()}
+        kept[kind] = {
+            name.removesuffix("_"): _plain(hint) for name, hint in get_type_hints(kind).items()
+        }
     return kept[kind]
+
+
+def _attribute(kind: type[Any], name: str) -> str:
+    """What the field is called in the type: a word of Python's own has an underscore behind it."""
+    return name if name in kind.__struct_fields__ else f"{name}_"
 
 
 def _plain(hint: Any) -> Any:

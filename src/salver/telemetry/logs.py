@@ -19,7 +19,8 @@ from typing import Any, Literal, TextIO
 LogFormat = Literal["text", "json"]
 
 ACCESS_LOGGER = "salver.access"
-_ROOT = "salver"
+ROOT = "salver"
+"""The logger of all that is Salver's."""
 _FIELDS = "salver_fields"
 _MAX_REQUEST_ID_LENGTH = 128
 _MOST_WAITING = 10_000
@@ -32,12 +33,12 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> logg
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    handler.set_name(_ROOT)
+    handler.set_name(ROOT)
     root = logging.getLogger()
-    for old in [old for old in root.handlers if old.get_name() == _ROOT]:
+    for old in [old for old in root.handlers if old.get_name() == ROOT]:
         root.removeHandler(old)
     root.addHandler(handler)
-    logging.getLogger(_ROOT).setLevel(level.upper())
+    logging.getLogger(ROOT).setLevel(level.upper())
     return handler
 
 
@@ -139,14 +140,26 @@ def _now_text() -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`12:03:04.123 info  model loaded  model=iris seconds=0.41`, in local time."""
+    """`12:03:04.123 info  model loaded  model=iris seconds=0.41`, in local time.
+
+    With `is_dated`, dates and times are those of UTC, as ISO 8601 has them.
+    """
+
+    def __init__(self, *, is_dated: bool = False) -> None:
+        super().__init__()
+        self._is_dated = is_dated
 
     def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        head = f"{clock}.{int(record.msecs):03d} {record.levelname.lower():<7} "
+        head = f"{self._clock(record)} {record.levelname.lower():<7} "
         pairs = " ".join(f"{key}={_shown(value)}" for key, value in _fields(record).items())
         line = head + _one_line(record.getMessage()) + (f"  {pairs}" if pairs else "")
         return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line
+
+    def _clock(self, record: logging.LogRecord) -> str:
+        millis = f"{int(record.msecs):03d}"
+        if self._is_dated:
+            return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{millis}Z"
+        return f"{time.strftime('%H:%M:%S', time.localtime(record.created))}.{millis}"
 
 
 class JsonFormatter(logging.Formatter):

@@ -43,6 +43,58 @@ class StreamMetrics:
         ).observe
 
 
+class PolicyMetrics:
+    """What is counted of queue policies, for the models that have them."""
+
+    __slots__ = ("delayed", "full", "timed_out")
+
+    def __init__(self, registry: Registry, of: dict[str, str]) -> None:
+        def rejected(reason: str) -> Counter:
+            return registry.counter(
+                "salver_queue_rejected_total",
+                "Requests that a queue policy refused, by reason.",
+                **of,
+                reason=reason,
+            )
+
+        self.full: Counter = rejected("max_queue_size")
+        self.timed_out: Counter = rejected("timeout")
+        self.delayed: Counter = registry.counter(
+            "salver_queue_delayed_total",
+            "Requests that went behind all others of their level, since they waited for too long.",
+            **of,
+        )
+
+
+class CacheMetrics:
+    """What is counted of a response cache, for the models that have one."""
+
+    __slots__ = ("evictions", "hit_s", "hits", "miss_s", "misses", "size_bytes")
+
+    def __init__(self, registry: Registry, of: dict[str, str]) -> None:
+        counter = registry.counter
+        self.hits: Counter = counter(
+            "salver_cache_hits_total", "Requests that the response cache answered.", **of
+        )
+        self.misses: Counter = counter(
+            "salver_cache_misses_total", "Requests that the response cache had no answer to.", **of
+        )
+        self.hit_s: Counter = counter(
+            "salver_cache_hit_seconds_total", "Seconds that finding answers took.", **of
+        )
+        self.miss_s: Counter = counter(
+            "salver_cache_miss_seconds_total",
+            "Seconds that looking in vain and keeping answers took.",
+            **of,
+        )
+        self.evictions: Counter = counter(
+            "salver_cache_evictions_total", "Answers that the cache had no room for any more.", **of
+        )
+        self.size_bytes: Gauge = registry.gauge(
+            "salver_cache_bytes", "Size of the answers that are kept.", merge="sum", **of
+        )
+
+
 class ModelMetrics:
     """The numbers of one version of one model. Durations in seconds, sizes in bytes.
 
@@ -54,6 +106,7 @@ class ModelMetrics:
     __slots__ = (
         "_errors",
         "_labels",
+        "_policies",
         "_registry",
         "_streams",
         "answered_errors",
@@ -61,6 +114,7 @@ class ModelMetrics:
         "batch_rows",
         "batch_table",
         "batches",
+        "cache",
         "compute_duration",
         "in_flight",
         "last_answer_s",
@@ -90,6 +144,9 @@ class ModelMetrics:
         self._registry = registry
         self._labels = {"model": model, "version": version}
         self._streams: StreamMetrics | None = None
+        self._policies: PolicyMetrics | None = None
+        self.cache: CacheMetrics | None = None
+        """Those of its response cache, if it has one."""
 
     @property
     def streams(self) -> StreamMetrics:
@@ -97,6 +154,13 @@ class ModelMetrics:
         if self._streams is None:
             self._streams = StreamMetrics(self._registry, self._labels)
         return self._streams
+
+    @property
+    def policies(self) -> PolicyMetrics:
+        """Those of its queue policies, made for the models that have them."""
+        if self._policies is None:
+            self._policies = PolicyMetrics(self._registry, self._labels)
+        return self._policies
 
     def _bind_requests(self, registry: Registry, of: dict[str, str]) -> None:
         counter = registry.counter

@@ -137,3 +137,22 @@ def of_sklearn_tree(tree: Any, names: Sequence[str], classes: Sequence[str] = ()
         return f'<Node id="{index}" score="{score}">{predicate}{inner}{below}</Node>'
 
     return node(0, "<True/>")
+
+
+def naive_bayes() -> str:
+    """A model that our reader does not know."""
+    fields = '<NaiveBayesModel functionName="classification" threshold="0.001">'
+    counts = "".join(
+        f'<TargetValueCount value="{name}" count="{20 + place}"/>'
+        for place, name in enumerate(CLASSES)
+    )
+    inputs = "".join(
+        f'<PairCounts value="{value}"><TargetValueCounts>{counts}</TargetValueCounts></PairCounts>'
+        for value in ("red", "green", "blue")
+    )
+    model = (
+        f'{fields}{schema(["c"])}<BayesInputs><BayesInput fieldName="c">{inputs}</BayesInput>'
+        f'</BayesInputs><BayesOutput fieldName="y"><TargetValueCounts>{counts}'
+        "</TargetValueCounts></BayesOutput></NaiveBayesModel>"
+    )
+    return document(FIELDS + TARGET_CLASS, model)

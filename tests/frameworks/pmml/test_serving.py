@@ -24,30 +24,11 @@ def own_document() -> str:
     return d.document(d.FIELDS + d.TARGET_CLASS, d.tree_model(node, is_class=True))
 
 
-def foreign_document() -> str:
-    """With a model that our reader does not know."""
-    fields = '<NaiveBayesModel functionName="classification" threshold="0.001">'
-    counts = "".join(
-        f'<TargetValueCount value="{name}" count="{20 + place}"/>'
-        for place, name in enumerate(d.CLASSES)
-    )
-    inputs = "".join(
-        f'<PairCounts value="{value}"><TargetValueCounts>{counts}</TargetValueCounts></PairCounts>'
-        for value in ("red", "green", "blue")
-    )
-    model = (
-        f'{fields}{d.schema(["c"])}<BayesInputs><BayesInput fieldName="c">{inputs}</BayesInput>'
-        f'</BayesInputs><BayesOutput fieldName="y"><TargetValueCounts>{counts}'
-        "</TargetValueCounts></BayesOutput></NaiveBayesModel>"
-    )
-    return d.document(d.FIELDS + d.TARGET_CLASS, model)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("documents")
     (folder / "tree.pmml").write_text(own_document())
-    (folder / "bayes.pmml").write_text(foreign_document())
+    (folder / "bayes.pmml").write_text(d.naive_bayes())
     with serving(str(folder / "tree.pmml"), str(folder / "bayes.pmml")) as running:
         yield running
 
@@ -108,7 +89,7 @@ def test_a_model_that_our_reader_does_not_know_goes_to_the_jvm(server: Server) -
 def test_without_java_the_unknown_element_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bayes.pmml").write_text(foreign_document())
+    (tmp_path / "bayes.pmml").write_text(d.naive_bayes())
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(LoadFailed, match=r"the document has a NaiveBayesModel, .*install Java"):
         load(tmp_path / "bayes.pmml", "pmml")

@@ -164,3 +164,51 @@ def test_files_are_not_opened_unless_asked_to_be_read(tmp_path: Path) -> None:
     assert read_target(found[0]).runtime == "lightgbm"
     with pytest.raises(UnrecognisedArtifact, match=r"model\.pkl"):
         read_target(found[1])
+
+
+def refusals(target: Path) -> dict[tuple[str, str], str]:
+    found = discover(str(target), lists_refused=True)
+    return {(each.name, each.version): each.refusal for each in found}
+
+
+def test_a_broken_model_is_listed_among_models_where_that_is_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "a.txt")
+    put(tmp_path / "b.joblib", "no pickle")
+    put(tmp_path / "two" / "x.onnx")
+    put(tmp_path / "two" / "y.onnx")
+    put(tmp_path / "trees" / "1" / "m.txt")
+    put(tmp_path / "trees" / "2" / "m.onnx", "no ONNX")
+    put(tmp_path / "trees" / "3" / "readme.txt")
+    put(tmp_path / "bert" / "1" / "model.onnx")
+    put(tmp_path / "bert" / "config.pbtxt", "garbage {")
+    found = refusals(tmp_path)
+    assert [key for key, refusal in found.items() if not refusal] == [("a", "1"), ("trees", "1")]
+    assert "b.joblib is no model that Salver knows" in found["b", "1"]
+    assert "holds 2 model files (x.onnx, y.onnx)" in found["two", "1"]
+    assert "m.onnx is no model" in found["trees", "2"]
+    assert "must hold exactly one model file" in found["trees", "3"]
+    assert "config.pbtxt:1: ends before" in found["bert", "1"]
+    assert all("\n" not in each for each in found.values())
+    with pytest.raises(ArtifactError):
+        discover(str(tmp_path))
+
+
+def test_a_settings_file_that_is_wrong_leaves_the_others_be(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "model.txt")
+    put(tmp_path / "a" / "model-settings.json", '{"name": "anna"}')
+    put(tmp_path / "b" / "model-settings.json", "{")
+    put(tmp_path / "c" / "model.onnx", "no ONNX")
+    settings = '{"name": "carl", "parameters": {"uri": "./model.onnx", "version": "v3"}}'
+    put(tmp_path / "c" / "model-settings.json", settings)
+    found = refusals(tmp_path)
+    assert found["anna", "1"] == ""
+    assert "model-settings.json" in found["b", "1"]
+    assert "model.onnx is no model" in found["carl", "v3"]
+
+
+def test_a_target_itself_is_refused_however_it_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UnrecognisedArtifact):
+        discover(str(put(tmp_path / "b.joblib", "no pickle")), lists_refused=True)
+    with pytest.raises(ArtifactError, match="ends before"):
+        put(tmp_path / "bert" / "config.pbtxt", "garbage {")
+        discover(str(tmp_path / "bert"), lists_refused=True)

@@ -294,3 +294,26 @@ def test_an_mlflow_model_brings_its_own_environment(model: Model) -> None:
 def test_a_conda_file_that_is_none_is_refused(model: Model, text: str) -> None:
     with pytest.raises(ArtifactError, match=r"conda\.yaml"):
         model.beside("conda.yaml", text).needs()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "line", "packages", "constraints"),
+    [
+        ("catboost", "catboost==1.2.2", (), ("numpy<2", "scipy<1.14", "pandas<3")),
+        ("catboost", "catboost==1.2.10", (), ()),
+        ("tflite", "ai-edge-litert==1.0.1", (), ("numpy<2",)),
+        ("mlflow", "mlflow-skinny==2.14.1", ("setuptools<81", "pandas"), ()),
+        ("mlflow", "mlflow-skinny==2.22.5", ("pandas",), ()),
+    ],
+)
+def test_an_old_framework_gets_what_it_was_written_against(
+    model: Model,
+    runtime: str,
+    line: str,
+    packages: tuple[str, ...],
+    constraints: tuple[str, ...],
+) -> None:
+    found = model.needs(runtime, declared=Requirements((line,)))
+    assert found.packages[0] == line
+    assert set(found.packages[1:]) == set(packages)
+    assert found.constraints == constraints

@@ -61,7 +61,7 @@ def test_batches_and_instances_are_the_configurations(tmp_path: Path) -> None:
     (found,) = discover(str(put(tmp_path / "m", PYTHON + config, "1")))
     overrides = found.overrides
     assert (overrides.max_batch_rows, overrides.max_batch_delay_s) == (16, 0.0015)
-    assert (overrides.workers, overrides.max_queued) == (3, 9)
+    assert (overrides.workers, overrides.scheduling.policy.max_queued) == (3, 9)
     assert not found.notes
 
 
@@ -79,12 +79,54 @@ def test_sequences_stay_in_one_worker_and_gpus_are_told_of(tmp_path: Path) -> No
     assert "3 instances become 1" in found.notes[1]
 
 
+FORCED = 'parameters {{ key: "SALVER_RUNTIME" value {{ string_value: "{}" }} }}'
+
+
+@pytest.mark.parametrize(
+    ("config", "backend"),
+    [
+        ('platform: "tensorrt_plan"', "tensorrt_plan"),
+        ('backend: "tensorrt" instance_group { kind: KIND_GPU }', "tensorrt"),
+        ('backend: "dali"', "dali"),
+        ('backend: "our_own_engine"', "our_own_engine"),
+        (PYTHON + FORCED.format("tritonserver"), "python"),
+        ('backend: "tensort"' + FORCED.format("tritonserver"), "tensort"),
+    ],
+)
+def test_what_salver_does_not_run_is_tritons(tmp_path: Path, config: str, backend: str) -> None:
+    (found,) = discover(str(put(tmp_path / "m", config, "1")), "ours")
+    assert (found.name, found.runtime, found.notes) == ("ours", "tritonserver", ())
+    assert found.overrides.parameters == {"version": "1", "name": "m", "backend": backend}
+
+
+def test_a_plan_without_a_configuration_is_tritons(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "max_batch_size: 8", "1")
+    (folder / "1" / "model.py").unlink(missing_ok=True)
+    (folder / "1" / "model.plan").write_text("")
+    (found,) = discover(str(folder))
+    assert found.runtime == "tritonserver"
+
+
+def test_all_models_of_a_target_can_be_given_to_triton(tmp_path: Path) -> None:
+    batching = "dynamic_batching { max_queue_delay_microseconds: 9000 } max_batch_size: 8"
+    put(tmp_path / "one", PYTHON + batching, "1")
+    put(tmp_path / "two", PYTHON, "1", "2")
+    found = discover(str(tmp_path), runtime="tritonserver")
+    assert [(each.name, each.version, each.runtime) for each in found] == [
+        ("one", "1", "tritonserver"),
+        ("two", "2", "tritonserver"),
+    ]
+    assert found[0].overrides.max_batch_rows == 8
+    assert found[0].overrides.max_batch_delay_s == 0.0, "Triton waits by itself"
+
+
 @pytest.mark.parametrize(
     ("config", "versions", "message"),
     [
         (PYTHON, (), "has no version: put the model into a folder with a number"),
         (PYTHON + "version_policy { specific { versions: 7 } }", ("1",), "names version 7"),
-        ('platform: "tensorrt_plan"', ("1",), "TensorRT plans need NVIDIA's own server"),
+        ('backend: "tensort"', ("1",), "did you mean 'tensorrt'?"),
+        (PYTHON + FORCED.format("tritonservr"), ("1",), "may be 'tritonserver' or absent"),
         ('backend: "pyton"', ("1",), "did you mean 'python'?"),
         ('backend: "onnxruntime"', ("1",), "holds no model.onnx"),
         ("max_batch_size: -1", ("1",), "config.pbtxt:1: max_batch_size: must be 0"),

@@ -210,6 +210,17 @@ def test_the_load_is_what_changed_between_two_looks(golden: Golden) -> None:
     golden("top.txt", "\n".join([*models, "", *processes]) + "\n")
 
 
+def test_hits_of_response_caches_are_shown_where_there_are_caches() -> None:
+    hits = 'salver_cache_hits_total{model="iris",version="1"} '
+    misses = 'salver_cache_misses_total{model="iris",version="1"} '
+    before = Scrape(BEFORE + hits + "10\n" + misses + "10\n")
+    after = Scrape(AFTER + hits + "40\n" + misses + "20\n")
+    header, other, iris = model_lines(samples.model_loads(before, after, 2.0))
+    assert [line.split()[-1] for line in (header, other, iris)] == ["CACHED", "-", "75%"]
+    _, _, idle = model_lines(samples.model_loads(after, after, 2.0))
+    assert idle.split()[-1] == "-"
+
+
 GRAPHS = """\
 salver_graph_requests_total{{graph="default/fraud",variant="main"}} {requests}
 salver_graph_request_errors_total{{graph="default/fraud",variant="main",reason="unavailable"}} 1

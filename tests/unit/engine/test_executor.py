@@ -31,6 +31,7 @@ from salver.graphs.flow import (
     Step,
     Weights,
 )
+from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.protocol.wire_codes import Codec
 
 
@@ -507,6 +508,17 @@ def test_a_missing_service_is_named_by_the_step_and_by_readiness() -> None:
     assert graph.status.reason == "service 'gone' is not there"
     failure = bench.ask(graph, {"instances": [5]}).failure
     assert failure.kind is ErrorKind.MODEL_NOT_FOUND and "step 'gone'" in failure.message
+
+
+def test_metadata_of_merged_answers_are_those_of_all_that_are_merged() -> None:
+    bench = Bench()
+    both = tuple(TensorMetadata(name, "INT32", (-1,)) for name in ("y", "not asked for"))
+    for name in ("a", "b"):
+        bench.add(name, plus(1), metadata=ModelMetadata("test", both[:1], both))
+    inputs = (Edge("a", tensor="y", rename="mid"), Edge("b", tensor="y", rename="out"))
+    steps = [service("a"), service("b", Edge("a")), Step("all", Pass(merges=True), inputs=inputs)]
+    graph = bench.graph(steps, [Edge("all")])
+    assert [each.name for each in graph.metadata.outputs] == ["mid", "out"]
 
 
 def test_metadata_is_that_of_the_ends() -> None:

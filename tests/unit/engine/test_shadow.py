@@ -1,5 +1,6 @@
 from collections import deque
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from tests.fakes import FakeModel
@@ -7,8 +8,9 @@ from tests.fakes import FakeModel
 from salver.engine.call import Call
 from salver.engine.comparing import close_answers
 from salver.engine.ports import ServedModel
-from salver.engine.shadow import ShadowedModel, ShadowSettings
+from salver.engine.shadow import ObservedCall, ShadowCall, ShadowedModel, ShadowSettings
 from salver.errors import ErrorKind
+from salver.protocol.operations import MAY_SHARE
 from salver.protocol.wire_codes import Codec
 from salver.telemetry.registry import Registry
 from salver.telemetry.shadow import ShadowMetrics
@@ -307,3 +309,9 @@ def test_the_lead_of_the_faster_one_is_measured() -> None:
     assert f'salver_shadow_lead_seconds_count{{{of},faster="model"}} 1' in text
     assert f'salver_shadow_lead_seconds_sum{{{of},faster="model"}} 0.04' in text
     assert f'salver_shadow_lead_seconds_count{{{of},faster="shadow"}} 0' in text
+
+
+def test_a_shadow_may_not_write_into_the_callers_memory() -> None:
+    call, pair = Caller(Codec.V2_JSON | MAY_SHARE), cast(Any, None)
+    assert ObservedCall(call, pair, lambda: 0.0).codec & MAY_SHARE
+    assert not ShadowCall(call, pair, lambda: 0.0).codec & MAY_SHARE

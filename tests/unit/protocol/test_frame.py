@@ -61,6 +61,11 @@ def test_a_reply_frame_comes_back_with_its_facts(
     assert [bytes(body) for body in frame.bodies()] == [body for _, _, body in items]
 
 
+def test_more_rows_than_a_frame_can_tell_are_told_as_the_most() -> None:
+    head = reply_head(1, FrameKind.REPLY, (), 0, is_shared=False, rows=1 << 40)
+    assert parse_reply(head).rows == 2**32 - 1
+
+
 def test_a_shared_frame_carries_no_bodies_but_their_lengths() -> None:
     head = request_head(1, FrameKind.BATCH, (1, 0, 3, 2, 5, 4), 7, is_shared=True)
     assert frame_size(head) == len(head)

@@ -155,8 +155,8 @@ def test_a_single_large_raw_tensor_is_not_copied(iris: Any) -> None:
         (request(tensor(), tensor(name="b")), "the unknown input 'b'"),
         (request(outputs=[WireOutput("z")]), "output 'z' of model 'iris' does not exist"),
         (
-            request(outputs=[WireOutput("predict", {"classification": 3})]),
-            "classification extension",
+            request(outputs=[WireOutput("predict", {"classification": -3})]),
+            "'classification' '-3'",
         ),
         (request(tensor(parameters={"shared_memory_region": "r"})), "shared memory"),
         (request(tensor(parameters={"content_type": "hdf"})), "content_type 'hdf'"),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salver.errors import InvalidInput, ModelFailed, PayloadTooLarge, RequestError, Unsupported
+from salver.errors import InvalidInput, ModelFailed, PayloadTooLarge, RequestError
 from salver.protocol import inference_pb2 as pb
 from salver.protocol import wire_fields
 from salver.protocol.described import describe
@@ -131,10 +131,33 @@ def test_texts_of_grpc_are_texts_in_conditions() -> None:
     assert json.loads(json_view(message))["outputs"][0]["data"] == ["ab", "c"]
 
 
-def test_raw_and_typed_tensors_of_grpc_cannot_be_put_together() -> None:
+def test_raw_and_typed_tensors_of_grpc_become_raw_together() -> None:
     both = [*tensors_of(grpc_answer(is_raw=True)), *tensors_of(grpc_answer(is_raw=False))]
-    with pytest.raises(Unsupported, match="send all raw"):
-        assemble(both, GRPC_FIRST, is_request=True)
+    message = assemble(both, GRPC_FIRST, is_request=True)
+    request = pb.ModelInferRequest.FromString(bytes(message.body))
+    raws = [struct.pack("<2q", 1, -2), struct.pack("<q", 3)]
+    assert list(request.raw_input_contents) == raws * 2
+    assert not any(each.HasField("contents") for each in request.inputs)
+    assert [list(each.shape) for each in request.inputs] == [[2], [1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("size", "more", "data", "fact"),
+    [(4, b"", [1], "both data and binary_data_size"), (4, b"xx", None, "2 bytes after its last")],
+)
+def test_binary_tensors_that_do_not_add_up_are_refused(
+    size: int, more: bytes, data: Any, fact: str
+) -> None:
+    written: dict[str, Any] = {
+        "name": "x",
+        "shape": [1],
+        "datatype": "INT32",
+        "parameters": {"binary_data_size": size},
+    }
+    head = json.dumps({"inputs": [written | ({} if data is None else {"data": data})]}).encode()
+    message = Message(V2, len(head), head + bytes(size) + more, is_request=True)
+    with pytest.raises(InvalidInput, match=fact):
+        tensors_of(message)
 
 
 def test_grpc_with_too_few_raw_contents_is_refused() -> None:

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from tests.e2e.triton_kit import write_onnx, write_repository
 
-from salver.errors import InvalidInput, LoadFailed, Unavailable, Unsupported
+from salver.errors import (
+    InvalidInput,
+    LoadFailed,
+    ModelFailed,
+    ModelNotFound,
+    Unavailable,
+    Unsupported,
+)
 from salver.inference.tensor import InferRequest, InferResponse, tensor_from_array
 from salver.runtimes.ports import AskedRequest, ModelSource
 from salver.runtimes.triton import TritonRuntime
@@ -62,6 +69,69 @@ def test_a_batch_has_no_more_rows_than_it_may(repository: Path) -> None:
     )
     assert one.outputs[1].data[0, 0] == two.outputs[1].data[0, 0] == 1
     assert "batch-size must be <= 8 for 'add'" in str(refused)
+
+
+def python_model(folder: Path, config: str, execute: str) -> Any:
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(f'backend: "python" {config}')
+    source = "import triton_python_backend_utils as pb_utils\nimport numpy as np\n"
+    body = f"class TritonPythonModel:\n    def execute(self, requests):\n        {execute}\n"
+    (folder / "1" / "model.py").write_text(source + body)
+    return loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("NOT_FOUND", ModelNotFound),
+        ("INVALID_ARG", InvalidInput),
+        ("UNAVAILABLE", Unavailable),
+        ("UNSUPPORTED", Unsupported),
+        ("ALREADY_EXISTS", InvalidInput),
+        ("CANCELLED", InvalidInput),
+        ("INTERNAL", ModelFailed),
+        ("UNKNOWN", ModelFailed),
+    ],
+)
+def test_a_model_s_own_error_has_the_kind_of_its_code(
+    tmp_path: Path, code: str, kind: type[Exception]
+) -> None:
+    execute = (
+        f"error = pb_utils.TritonError('told so', pb_utils.TritonError.{code}); "
+        "return [pb_utils.InferenceResponse([], error=error) for each in requests]"
+    )
+    model = python_model(
+        tmp_path / "m", "input { name: 'X' data_type: TYPE_FP32 dims: 4 }", execute
+    )
+    (refused,) = model.predict_each([asked(X=ROW[0])])
+    assert type(refused) is kind and str(refused) == "told so"
+
+
+def test_outputs_that_the_configuration_has_not_are_kept_back(tmp_path: Path) -> None:
+    execute = (
+        "made = [pb_utils.Tensor(name, np.ones(2, np.float32)) for name in ('MORE', 'Y')]; "
+        "return [pb_utils.InferenceResponse(made) for each in requests]"
+    )
+    config = (
+        "input { name: 'X' data_type: TYPE_FP32 dims: 4 } "
+        "output { name: 'Y' data_type: TYPE_FP32 dims: 2 }"
+    )
+    (answer,) = python_model(tmp_path / "m", config, execute).predict_each([asked(X=ROW[0])])
+    assert [each.name for each in answer.outputs] == ["Y"]
+
+
+def test_a_request_without_rows_is_refused(repository: Path) -> None:
+    none = np.ones((0, 4), np.float32)
+    (refused,) = loaded(repository / "asks").predict_each([asked(X=none)])
+    assert isinstance(refused, InvalidInput) and "has no rows" in str(refused)
+
+
+@pytest.mark.parametrize("name", ["add", "scaled"])
+def test_metadata_have_the_configuration(repository: Path, name: str) -> None:
+    config = json.loads(loaded(repository / name).metadata.configuration)
+    assert config["name"] == name
+    assert config["max_batch_size"] == {"add": 8, "scaled": 4}[name]
+    assert "dynamic_batching" in config
 
 
 def test_an_onnx_model_is_reshaped_and_labelled(repository: Path) -> None:
@@ -186,7 +256,13 @@ def test_equal_requests_are_computed_once(repository: Path) -> None:
     first = [each.outputs[0].data[0] for each in model.predict_each(requests)]
     again = [each.outputs[0].data[0] for each in model.predict_each(requests)]
     assert first == again == [1, 2, 1]
-    assert (model.cache.hits, model.cache.misses) == (3, 3)
+    cache = model.answer_cache
+    assert (cache.hits, cache.misses) == (3, 3)
+    assert cache.hit_ns > 0
+    assert cache.miss_ns > 0
+    cache.begin_counting()
+    assert (cache.hits, cache.misses, cache.hit_ns, cache.miss_ns) == (0, 0, 0, 0)
+    assert cache.size_bytes > 0
 
 
 def test_the_cache_is_bounded_and_drops_what_was_not_asked_for_longest() -> None:

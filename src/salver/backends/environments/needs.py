@@ -18,7 +18,7 @@ WORKER_PACKAGES = (
     "msgspec>=0.19",
     "orjson>=3.10",
     "pysimdjson>=7.0",
-    "protobuf>=6.31,<8",
+    "protobuf>=3.20.2,<8",
 )
 """Everything that `salver.backends.local.worker` imports, as a test makes sure."""
 OLDEST_PYTHON = (3, 11)

@@ -6,6 +6,7 @@ in the model all the same, each of its requests is tried by itself.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,11 +16,25 @@ from typing import cast
 import msgspec
 
 from salver.backends.local.batch_answering import answer_each
+from salver.backends.local.client_memory import ClientMemory
 from salver.backends.local.codings import COMPRESS_FROM_BYTES, compress, decompress
 from salver.backends.local.function_chain import run_steps
 from salver.backends.local.steps import StepCall, perform
 from salver.backends.local.streaming import NoParts, PartSink, Streamer
-from salver.errors import ErrorKind, ModelFailed, RequestError, SalverError, Unsupported
+from salver.backends.local.traced_answering import (
+    Watch,
+    WatchedModel,
+    answer_traced,
+    watched_codecs,
+)
+from salver.errors import (
+    ErrorKind,
+    ModelFailed,
+    RequestError,
+    SalverError,
+    Unsupported,
+    WorkerUnfit,
+)
 from salver.inference.tensor import InferRequest, InferResponse
 from salver.protocol.bundle import pack, unpack_call
 from salver.protocol.codecs import codec_for
@@ -27,16 +42,21 @@ from salver.protocol.frame import ContentCoding, Data, Item
 from salver.protocol.images import ImageCodec, image_inputs
 from salver.protocol.materialise import assemble, group_key
 from salver.protocol.operations import (
+    ACCEPTED_CODING,
     CONTENT_BITS,
+    MAY_SHARE,
+    TRACED,
     WITH_HEADERS,
     Operation,
     is_stream,
     operation_of,
     split_headers,
 )
+from salver.protocol.placed_answers import PLACEABLE, PLACED, PlacingCodec
 from salver.protocol.seldon_meta import empty_message, read_feedback
+from salver.protocol.shared_memory import SharedMemoryAskedError, resolved
 from salver.protocol.wire import Codec, EncodedResponse, ModelIdentity, WireCodec, WireRequest
-from salver.runtimes.ports import BatchModel, CompilesLater, LoadedModel, LoadedSteps
+from salver.runtimes.ports import BatchModel, CachesAnswers, CompilesLater, LoadedModel, LoadedSteps
 from salver.runtimes.step_ports import LoadedFunctions
 
 logger = logging.getLogger("salver.worker")
@@ -48,13 +68,15 @@ _CODECS = {int(codec): codec_for(codec) for codec in Codec}
 
 
 class Answers(msgspec.Struct):
-    """The replies to a batch, in its order. `must_recycle`: this process is worn out."""
+    """The replies to a batch, in its order. `must_recycle`: this process is worn out. `traced` are
+    the numbers of the items that are to have a report in front of their answers."""
 
     items: list[Item]
     rows: int = 0
     runs: int = 0
     compute_ns: int = 0
     must_recycle: bool = False
+    traced: tuple[int, ...] = ()
 
 
 class _Pending(msgspec.Struct):
@@ -91,10 +113,24 @@ class Answerer:
         """Whether nobody waits any more for an item of the batch, by its number."""
         self.compiles: CompilesLater | None = None
         """The model, if engines may answer in its framework's place."""
+        self.caches: CachesAnswers | None = None
+        """The model, if it keeps its answers."""
         self.parts: PartSink = NoParts()
         """Where streams go."""
         self._streamer = Streamer(model, identity)
         self._codecs = _codecs_for(identity)
+        self._memory: ClientMemory | None = None
+
+    def shares(self, memory: ClientMemory) -> None:
+        """Takes tensors from the clients' memory, and puts them there, from now on."""
+        self._memory = memory
+        self._codecs = {
+            **self._codecs,
+            **{
+                number | PLACED: PlacingCodec(self._codecs[number], number, memory.write)
+                for number in PLACEABLE
+            },
+        }
 
     def answer(self, batch: Sequence[Item]) -> Answers:
         """One reply per item. Never raises `Exception`; `MemoryError` asks to be recycled."""
@@ -106,7 +142,16 @@ class Answerer:
             else:
                 for part in self._parts(group):
                     self._run(wire_codec, part, answers)
+        if answers.traced:
+            answer_traced(batch, answers, self._answer_watched)
         return answers
+
+    def _answer_watched(self, batch: Sequence[Item], *, with_tensors: bool) -> Answers:
+        """The same, with a report in front of each answer."""
+        watch, watched = Watch(), copy.copy(self)
+        watched._model = cast(LoadedModel, WatchedModel(self._model, watch))
+        watched._codecs = watched_codecs(self._codecs, watch, with_tensors=with_tensors)
+        return watched.answer(batch)
 
     def unload(self) -> None:
         """Frees the model; nothing is answered any more."""
@@ -119,14 +164,23 @@ class Answerer:
         identity, codecs = self._identity, self._codecs
         for index, (tag, aux, body) in enumerate(batch):
             if tag > CONTENT_BITS:
-                self._perform(index, tag, aux, body, answers)
+                if tag & TRACED:
+                    answers.traced += (index,)
+                else:
+                    self._perform(index, tag, aux, body, answers)
                 continue
             codec = tag & 0xFF
             try:
                 if tag >> 8 & 0xFF:
                     body = decompress(body, ContentCoding(tag >> 8 & 0xFF), self._max_body_bytes)
                 request = codecs[codec].decode(body, aux, identity)
-                key = group_key(request, identity)
+                size = len(body)
+                try:
+                    key = group_key(request, identity)
+                except SharedMemoryAskedError as error:
+                    codec, request, shared_bytes = self._placed(request, tag, error)
+                    size += shared_bytes
+                    key = group_key(request, identity)
             except RequestError as error:
                 answers.items[index] = _refusal(error)
                 continue
@@ -142,13 +196,26 @@ class Answerer:
                 continue
             if key is None:
                 key = ("alone", index)
-            pending = _Pending(index, tag, request, len(body))
+            pending = _Pending(index, tag, request, size)
             group = groups.get((codec, key))
             if group is None:
                 groups[codec, key] = [pending]
             else:
                 group.append(pending)
         return groups
+
+    def _placed(
+        self, request: WireRequest, tag: int, error: SharedMemoryAskedError
+    ) -> tuple[int, WireRequest, int]:
+        """The codec, the request with its bytes, and how many of them shared memory held.
+
+        Raises `RequestError`; the error given if the caller may not share memory.
+        """
+        codec = tag & 0xFF
+        if self._memory is None or not tag & MAY_SHARE or codec not in PLACEABLE:
+            raise error
+        found, size = resolved(request, self._identity.name, self._memory.read)
+        return codec | PLACED if found.places else codec, found, size
 
     def _perform(self, index: int, tag: int, aux: int, body: Data, answers: Answers) -> None:
         """Answers an item that asks for a step around a model, or for a stream."""
@@ -182,7 +249,13 @@ class Answerer:
         number = Codec(tag & 0xFF)
         codec = self._codecs[number]
         request = codec.decode(body, aux, self._identity)
-        last = self._streamer.run(codec, number, request, index, self.parts)
+        try:
+            last = self._streamer.run(codec, number, request, index, self.parts)
+        except SharedMemoryAskedError as error:
+            # It comes before the model is asked.
+            placing, request, _ = self._placed(request, tag, error)
+            codec = self._codecs[placing]
+            last = self._streamer.run(codec, number, request, index, self.parts)
         return Item(0, last.json_length, last.body)
 
     def _step(self, index: int, tag: int, aux: int, body: Data) -> Item:
@@ -255,6 +328,9 @@ class Answerer:
             # A runtime says what is wrong with the answer; whose answer it is, is known here.
             named = ModelFailed(f"{self._label} failed: {error}")
             self._run_apart_or_refuse(codec, group, answers, named)
+        except WorkerUnfit as error:
+            answers.must_recycle = True
+            _refuse_all(group, answers, self._named(error))
         except RequestError as error:
             self._run_apart_or_refuse(codec, group, answers, self._named(error))
         except MemoryError:
@@ -311,7 +387,6 @@ class Answerer:
         started_ns = time.perf_counter_ns()
         found = answer_each(cast(BatchModel, self._model), requests, codec, self._identity)
         answers.compute_ns += time.perf_counter_ns() - started_ns
-        answers.rows += sum(map(_rows_of, requests))
         answers.runs += 1
         encoded: list[EncodedResponse] = []
         for pending, answer in zip(tuple(group), found, strict=True):
@@ -319,6 +394,8 @@ class Answerer:
                 group.remove(pending)
                 answers.items[pending.index] = _refusal(self._named(answer))
             else:
+                # Those of refused requests are what a caller claims, not what was computed.
+                answers.rows += _rows_of(pending.request)
                 encoded.append(answer)
         return encoded
 
@@ -349,7 +426,7 @@ def _never(item: int) -> bool:
 
 
 def _reply(response: EncodedResponse, tag: int) -> Item:
-    accepted = tag >> 16 & 0xFF
+    accepted = tag >> 16 & ACCEPTED_CODING
     if accepted and len(response.body) >= COMPRESS_FROM_BYTES:
         body = compress(response.body, ContentCoding(accepted))
         return Item(accepted << 8, response.json_length, body)

@@ -29,6 +29,7 @@ from salver.graphs.plan import (
     RemoteRunner,
 )
 from salver.graphs.pooled import PooledPlan
+from salver.spec.triton_url import is_triton_url
 from salver.storage.ports import FetchedArtifact, FetchOrder
 
 Running = LocalModel | ProcessService | RemoteModel
@@ -70,7 +71,7 @@ class BringUp:
         runner = order.plan.runner
         if isinstance(runner, RemoteRunner):
             return await self._elsewhere.connect(order, runner, self._workers.label(order), report)
-        if not runner.uri:
+        if not runner.uri or is_triton_url(runner.uri):
             return await self._run(order, None, predictor_url, report)
         artifact = await self._fetched(order, runner, report)
         try:

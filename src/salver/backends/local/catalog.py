@@ -17,14 +17,17 @@ from salver.backends.environments.manager import PreparedEnvironment
 from salver.backends.local.environment import Environment
 from salver.backends.local.model import LocalModel
 from salver.backends.local.model_environments import Environments, ModelEnvironments
-from salver.backends.local.options import ModelOptions, batch_limits, load_order, pooled, tailored
+from salver.backends.local.options import ModelOptions, load_order, pooled, tailored
 from salver.backends.local.pool import ModelPool
 from salver.backends.local.pooled import Prepared, Source
+from salver.backends.local.queues import make_queue, rate_limiter_of
 from salver.backends.local.worker_messages import LoadOrder
 from salver.backends.processes.kept_logs import KeptLogs
 from salver.engine.ports import ModelStatus, ServedModel
-from salver.engine.queue import Clock, ModelQueue
-from salver.errors import LoadFailed, ModelNotFound, SalverError
+from salver.engine.queue import Clock
+from salver.engine.tracing import Tap
+from salver.errors import ArtifactError, LoadFailed, ModelNotFound, SalverError
+from salver.inference.scheduling import Scheduling
 from salver.settings import ServeSettings
 from salver.telemetry.metrics import ModelMetrics
 from salver.telemetry.process import ProcessRef, proportional_bytes
@@ -76,15 +79,38 @@ class LocalCatalog:
         self._awake: dict[LocalModel, None] = {}
         """Those that have something to be checked; thousands may be at rest."""
         """Every version of every model, those included that no caller may name."""
+        self._refused: set[tuple[str, str]] = set()
+        """Those whose files could not be read, so that nothing is known of how they are served."""
         self._pool: ModelPool | None = None
+        self._limiter = rate_limiter_of(settings)
         self._environments: dict[tuple[str, str], Environment] = {}
         self._unused_since_s: dict[tuple[str, str], float] = {}
         self._log_keys: dict[LocalModel, LogKey] = {}
         self._checker: asyncio.TimerHandle | None = None
+        self._tap: Callable[[str, str], Tap | None] = lambda name, version: None
+
+    def leases_tritons_at(self, address: str) -> None:
+        """Tells where workers ask for models that Triton runs, for those loaded from now on."""
+        self._options = msgspec.structs.replace(self._options, triton_leases=address)
+
+    @property
+    def triton_leases(self) -> str:
+        """Where workers ask for models that Triton runs."""
+        return self._options.triton_leases
+
+    def trace_with(self, tap: Callable[[str, str], Tap | None]) -> None:
+        """Gives each model its tap, by name and version: those there are, and those that come."""
+        self._tap = tap
+        for model in self._running.values():
+            model.trace_with(tap(model.name, model.version))
 
     def listens_at(self, url: str) -> None:
         """Tells where the server is reached, for models that are loaded from now on."""
         self._options = msgspec.structs.replace(self._options, server_url=url)
+
+    def shares_memory(self, folder: Path) -> None:
+        """Has workers take tensors from the regions of that folder's table."""
+        self._options = msgspec.structs.replace(self._options, regions=str(folder))
 
     @property
     def server_url(self) -> str:
@@ -259,14 +285,20 @@ class LocalCatalog:
 
     async def _load_one(self, target: ModelTarget) -> None:
         key = (target.name, target.version)
+        if key in self._refused:
+            self._refused.discard(key)
+            self._forget(self._models.pop(key))
         if key not in self._models:
             options = tailored(self._options, target.overrides)
             self._models[key] = self.new_model(target.name, target.version, options)
         self._choose_default(target.name)
         model = self._models[key]
         try:
+            _check_refusal(target)
             suited = await self.suiting.suited(target)
         except SalverError as error:
+            if target.refusal and model.order is None:
+                self._refused.add(key)
             if not model.replicas:
                 model.fail_start(str(error))
             raise LoadFailed(f"model '{target.name}' could not be loaded: {error}") from error
@@ -292,6 +324,7 @@ class LocalCatalog:
 
     async def prepare_target(self, target: ModelTarget) -> Prepared:
         """What a worker is told to load this, and the environment it runs in."""
+        _check_refusal(target)
         if not target.runtime or not target.preload:
             target = await asyncio.to_thread(read_target, target)
         suited = await self.suiting.suited(target)
@@ -360,10 +393,10 @@ class LocalCatalog:
         """A model that nobody can name yet, watched over from now on."""
         if (name, version) in self._running:
             raise ValueError(f"model '{name}' version {version} is there already: remove it first")
-        queue = ModelQueue(
+        queue, claim = make_queue(
             f"model '{label or name}'" + (f" version {version}" if version != "1" else ""),
-            batch_limits(options),
-            max_queued=options.max_queued,
+            options,
+            self._limiter,
             metrics=ModelMetrics(self._registry, name, version),
             scheduler=asyncio.get_running_loop(),
             clock=self._clock,
@@ -377,7 +410,9 @@ class LocalCatalog:
             clock=self._clock,
             on_wanted=on_wanted,
             output=self.logs.open(*log),
+            claim=claim,
         )
+        model.trace_with(self._tap(name, version))
         self._running[name, version] = model
         model.on_awake = self._wake
         self._wake(model)
@@ -487,7 +522,11 @@ def _by_name_and_version(status: ModelStatus) -> tuple[object, ...]:
 
 def _samples(targets: Sequence[ModelTarget]) -> list[ModelTarget]:
     """One target of each suffix among those not read yet, read; what is no model is left out."""
-    unread = {target.path.suffix: target for target in targets if not target.runtime}
+    unread = {
+        target.path.suffix: target
+        for target in targets
+        if not target.runtime and not target.refusal
+    }
     found = []
     for target in unread.values():
         try:
@@ -497,18 +536,25 @@ def _samples(targets: Sequence[ModelTarget]) -> list[ModelTarget]:
     return found
 
 
+def _check_refusal(target: ModelTarget) -> None:
+    if target.refusal:
+        raise ArtifactError(target.refusal)
+
+
 def _source_of(target: ModelTarget) -> Source:
     """As little as it takes to find the model again: there may be tens of thousands."""
-    return target if target.runtime or target.attribute else str(target.path)
+    is_plain = not (target.runtime or target.attribute or target.refusal)
+    return str(target.path) if is_plain else target
 
 
 def _why_no_model(path: str) -> str:
-    """Why what once was a model is none any more."""
+    """Why what once was a model is none any more; `path` is empty for one that never was loaded."""
     try:
-        discover(path)
+        if path:
+            discover(path)
     except SalverError as error:
         return str(error)
-    return f"{path} is no longer among the models that this server was started with"
+    return f"{path or 'it'} is no longer among the models that this server was started with"
 
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -521,6 +567,7 @@ def options_of(settings: ServeSettings) -> ModelOptions:
         max_batch_rows=settings.max_batch_size,
         max_batch_delay_s=settings.max_batch_delay,
         max_queued=settings.max_queue_size,
+        scheduling=Scheduling(settings.priority_levels, settings.priority_levels),
         threads=threads_of(settings),
         memory_bytes=settings.worker_memory or int(machine_memory_bytes() * _MEMORY_SHARE),
         request_timeout_s=settings.request_timeout,

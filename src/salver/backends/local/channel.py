@@ -49,6 +49,8 @@ class WorkerChannel:
         self._window_batch_id = 0
         self.on_asked: Callable[[], object] = lambda: None
         """Called when the gateway asks for the worker's facts."""
+        self.preface = b""
+        """A frame that goes before the next reply, in the same write; empty: none."""
 
     def receive(self) -> Frame | None:
         """The next frame; its payload is valid until the next call. None: gateway gone."""
@@ -224,9 +226,14 @@ class WorkerChannel:
         if is_shared:
             self._replies.trim()
             self._replies.write(bodies, size)
-            self._send(head)
+            self._send(self.preface + head)
         else:
-            self._send(b"".join((head, *bodies)))
+            self._send(b"".join((self.preface, head, *bodies)))
+
+    def announce(self, kind: FrameKind, text: bytes) -> None:
+        """Has a frame of one item go before the next replies, until it is announced anew."""
+        head = reply_head(0, kind, (0, 0, len(text)), len(text), is_shared=False)
+        self.preface = head + text
 
     def send_text(self, kind: FrameKind, text: bytes) -> None:
         """Sends a reply frame of one item outside any batch."""

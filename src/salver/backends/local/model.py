@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
+from salver.backends.local.cache_facts import CacheFacts
 from salver.backends.local.crew import Crew, to_retire
 from salver.backends.local.engine_facts import EngineFacts
 from salver.backends.local.environment import Environment
@@ -28,13 +29,15 @@ from salver.backends.local.readiness import (
     Readiness,
 )
 from salver.backends.local.replica import LocalReplica
-from salver.backends.local.worker_messages import LoadOrder, LoadReport, WorkerFacts
+from salver.backends.local.worker_messages import CacheCounts, LoadOrder, LoadReport, WorkerFacts
 from salver.backends.processes.output import OutputLog
 from salver.control.lifecycle import ReplicaState, backoff_s
 from salver.engine.call import Call
 from salver.engine.model_facts import ModelFacts, statistics_of
 from salver.engine.ports import ModelStatus
 from salver.engine.queue import Clock, ModelQueue
+from salver.engine.rate_limiter import ResourceClaim
+from salver.engine.tracing import Tap
 from salver.errors import ErrorKind, LoadFailed, ModelNotReady
 from salver.inference.metadata import ModelMetadata
 
@@ -68,6 +71,7 @@ class LocalModel:
         clock: Clock,
         on_wanted: Callable[[], object] | None = None,
         output: OutputLog | None = None,
+        claim: ResourceClaim | None = None,
     ) -> None:
         self.name = name
         self.version = version
@@ -75,9 +79,10 @@ class LocalModel:
         self.options = options
         self.output = output or OutputLog()
         """What its workers print."""
-        self.submit: Callable[[Call], None] = (
+        self._queue_call: Callable[[Call], None] = (
             self._submit_within if options.timeout_s else queue.submit
         )
+        self.submit: Callable[[Call], None] = self._queue_call
         self.order: LoadOrder | None = None
         self.report: LoadReport | None = None
         self.on_awake: Callable[[LocalModel], object] = lambda model: None
@@ -88,10 +93,13 @@ class LocalModel:
         """What one worker takes, where somebody measures it; 0: nobody does."""
         self.engines = EngineFacts(queue.label, queue.metrics)
         """What its workers say of the engines that answer in their framework's place."""
+        self._caches = CacheFacts(queue.metrics)
         self._wanted = options.replicas
         self._clock = clock
         self._environment: Environment | None = None
         self._crew = Crew(self, clock)
+        self._claim = claim
+        """What it needs of resources that models share; None: nothing."""
         self._on_wanted = on_wanted or self.wake
         self._readiness = Readiness(queue.label, queue.metrics.ready)
         self._failure = ""
@@ -211,6 +219,11 @@ class LocalModel:
             call.limit(own_deadline_s)
         self.queue.submit(call)
 
+    def trace_with(self, tap: Tap | None) -> None:
+        """From now on calls pass through the tap on their way in; None: through nothing."""
+        queue_call = self._queue_call
+        self.submit = queue_call if tap is None else lambda call: queue_call(tap(call))
+
     # Loading and unloading.
 
     async def load(self, order: LoadOrder, environment: Environment) -> None:
@@ -222,6 +235,7 @@ class LocalModel:
         """
         if self._loading is not None:
             raise LoadFailed(f"{self.queue.label} is being loaded already: wait for it to finish")
+        self._enter_claim()
         old, former = list(self._crew.members), (self.order, self._environment)
         self.order, self._environment = order, environment
         self._wanted = max(1, self._wanted)
@@ -233,6 +247,17 @@ class LocalModel:
         for _ in range(self._wanted):
             self._start_worker(order, environment)
         await asyncio.shield(self._loading)
+
+    def _enter_claim(self) -> None:
+        """From now on its executions count. Raises `LoadFailed` if they could never start."""
+        if self._claim is None:
+            return
+        try:
+            self._claim.enter()
+        except LoadFailed as error:
+            if not self.replicas:
+                self.fail_start(str(error))
+            raise LoadFailed(f"{self.queue.label} could not be loaded: {error}") from error
 
     def _end_load(
         self,
@@ -277,7 +302,12 @@ class LocalModel:
         self.order, self._environment = order, environment
         self._wanted = 0
         self._break_off("was sent into standby")
-        self._rest()
+        try:
+            self._enter_claim()
+        except LoadFailed:
+            self.order = None  # It has been said why; no call is to start it.
+        else:
+            self._rest()
 
     def _break_off(self, what: str) -> None:
         """Whoever waits for a load to end does so in vain."""
@@ -304,6 +334,8 @@ class LocalModel:
         )
         self._retire_all()
         self._crew.kill_unfinished("was not done when its model was unloaded")
+        if self._claim is not None:
+            self._claim.leave()
         self.report = None
 
     def _retire_all(self) -> None:
@@ -400,12 +432,12 @@ class LocalModel:
             self._deaths = 0
             self.queue.on_idle(replica, len(batch))
         else:
-            self.queue.on_finished(len(batch))
+            self.queue.on_finished(replica, len(batch))
             replica.finish()
             if self._crew.drop(replica):
                 # Counts as a death: a model that does this again and again must slow down.
                 self._deaths += 1
-                self._replace(replica, "worker has used up its memory")
+                self._replace(replica, "worker had to be replaced, as its log says")
 
     def on_refused(self, kind: ErrorKind) -> None:
         self.queue.metrics.answered_errors += 1
@@ -413,6 +445,9 @@ class LocalModel:
 
     def on_facts(self, replica: LocalReplica, facts: WorkerFacts) -> None:
         self.engines.note(id(replica), facts)
+
+    def on_cache(self, replica: LocalReplica, counts: CacheCounts) -> None:
+        self._caches.note(id(replica), counts)
 
     def facts(self) -> Sequence[ModelFacts]:
         """See `KnownModel`."""
@@ -426,6 +461,7 @@ class LocalModel:
                 threads=options.threads,
                 max_batch_rows=options.max_batch_rows,
                 max_batch_delay_s=options.max_batch_delay_s,
+                scheduling=options.scheduling,
                 compiled=self.engines.report,
                 counts=self.engines.counts,
             )
@@ -446,6 +482,7 @@ class LocalModel:
     def on_gone(self, replica: LocalReplica) -> None:
         self._crew.forget(replica)
         self.engines.forget(id(replica))
+        self._caches.forget(id(replica))
         if self.on_worker_gone is not None:
             self.on_worker_gone()
 
@@ -465,7 +502,12 @@ class LocalModel:
         self._deaths += 1
         is_first = self.is_loading or self._is_resting
         if is_first and was_serving and self._deaths >= _MAX_LOAD_DEATHS:
-            self._fail_load(replica, f"its {cause} while loading, {self._deaths} times")
+            times = "" if replica.was_killed else f", {self._deaths} times"
+            self._fail_load(
+                replica,
+                f"its {cause} while loading {replica.order.path}{times}; see its log, and copy or "
+                "save the model again",
+            )
         elif was_serving and self.is_wanted:
             self._replace(replica, cause)
             if self._deaths >= _MAX_DEATHS_IN_A_ROW:
@@ -599,3 +641,5 @@ class LocalModel:
         self._break_off("was closed")
         self._retire_all()
         self._crew.kill_unfinished("was not done when the server stopped")
+        if self._claim is not None:
+            self._claim.leave()

@@ -18,6 +18,7 @@ from salver.backends.environments.manager import PreparedEnvironment
 from salver.backends.local.environment import Environment
 from salver.errors import EnvironmentFailed
 from salver.inference.requirements import Requirements
+from salver.spec.triton_url import TRITONSERVER
 
 logger = logging.getLogger("salver.environments")
 
@@ -75,6 +76,9 @@ class ModelEnvironments:
         `EnvironmentFailed` is raised.
         Raises `ArtifactError` for a requirements file that cannot be understood.
         """
+        if target.runtime == TRITONSERVER:
+            # Its packages, if it needs any, are Triton's to find.
+            return self._own(target)
         declared = declared if declared is not None and declared.is_needed else target.requirements
         self.choosing += 1
         try:

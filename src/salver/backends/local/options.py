@@ -6,6 +6,8 @@ done with it is `model.py`'s.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from salver.artifacts.layout import ModelTarget
@@ -13,6 +15,8 @@ from salver.artifacts.overrides import NO_OVERRIDES, ModelOverrides
 from salver.backends.local.worker_messages import LoadOrder
 from salver.engine.batching import BatchLimits
 from salver.graphs.plan import ScalingPolicy
+from salver.inference.scheduling import NO_SCHEDULING, LimitedGroup, Scheduling
+from salver.spec.triton_url import TRITONSERVER
 
 _DEFAULT_MAX_REQUESTS = 128
 _ASKING = frozenset({"triton"})
@@ -30,6 +34,9 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Most rows predicted together; 0: what suits the model."""
     max_batch_delay_s: float = 0.0
     max_queued: int = 2048
+    scheduling: Scheduling = NO_SCHEDULING
+    limited: tuple[LimitedGroup, ...] = ()
+    """What its executions need of the rate limiter's resources."""
     threads: int = 1
     memory_bytes: int = 0
     """What one worker may take; 0: no limit."""
@@ -43,8 +50,12 @@ class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether faster engines are built for it, unless it says so itself."""
     verdicts: str = ""
     """The folder that keeps what compiling found out; empty: nothing is kept."""
+    regions: str = ""
+    """The folder that tells of the memory which clients share; empty: none is taken."""
     server_url: str = ""
     """Where workers reach this server, for models that ask others of it."""
+    triton_leases: str = ""
+    """Where workers ask for models that Triton itself runs."""
     env: tuple[tuple[str, str], ...] = ()
     """Environment variables set in the worker before it loads the model."""
     max_body_bytes: int = 64 << 20
@@ -83,6 +94,10 @@ def tailored(options: ModelOptions, overrides: ModelOverrides) -> ModelOptions:
         max_batch_rows=overrides.max_batch_rows or options.max_batch_rows,
         max_batch_delay_s=overrides.max_batch_delay_s or options.max_batch_delay_s,
         max_queued=overrides.max_queued or options.max_queued,
+        scheduling=(
+            options.scheduling if overrides.scheduling == NO_SCHEDULING else overrides.scheduling
+        ),
+        limited=overrides.limited or options.limited,
     )
 
 
@@ -105,10 +120,17 @@ def load_order(target: ModelTarget, options: ModelOptions, caveat: str = "") -> 
         env=dict(options.env),
         predictor_url=options.server_url if target.runtime in _ASKING else "",
         caveat=caveat,
-        parameters=overrides.parameters,
+        parameters=_parameters(target, options),
         platform=overrides.platform,
         inputs=overrides.inputs,
         outputs=overrides.outputs,
         compile=options.compile,
         verdicts=options.verdicts,
+        regions=options.regions,
     )
+
+
+def _parameters(target: ModelTarget, options: ModelOptions) -> dict[str, Any]:
+    """Arguments of the runtime: what the target says, and where Triton's models are had."""
+    given = target.overrides.parameters
+    return {**given, "leases": options.triton_leases} if target.runtime == TRITONSERVER else given

@@ -22,6 +22,7 @@ from salver.control.ports import Phase, Report, RevisionOrder
 from salver.engine.instance_batcher import instance_limits
 from salver.errors import LoadFailed
 from salver.graphs.plan import ComponentPlan, ModelRunner
+from salver.spec.triton_url import is_triton_url
 
 STEPS = "steps"
 """The runtime of a graph's functions."""
@@ -49,7 +50,11 @@ class OwnWorkers:
             msgspec.structs.replace(target.overrides, workers=0),
         )
         name, version = self.label(order)
-        options = msgspec.structs.replace(options, server_url=self._catalog.server_url)
+        options = msgspec.structs.replace(
+            options,
+            server_url=self._catalog.server_url,
+            triton_leases=self._catalog.triton_leases,
+        )
         load = load_order(target, options, suited.caveat)
         load = msgspec.structs.replace(
             load,
@@ -90,6 +95,7 @@ class OwnWorkers:
         target = await asyncio.to_thread(target_of, name, path, runner)
         suited = await self._suited(target, runner, report)
         options = pooled(model_options(self._defaults, plan, runner))
+        options = msgspec.structs.replace(options, triton_leases=self._catalog.triton_leases)
         return load_order(target, options, suited.caveat), suited.environment
 
     def label(self, order: RevisionOrder) -> tuple[str, str]:
@@ -141,6 +147,8 @@ def target_of(name: str, path: Path, runner: ModelRunner) -> ModelTarget:
     else:
         where = _one_of(path, runner.model)
         text = f"{where}:{runner.attribute}" if runner.attribute else str(where)
+        if is_triton_url(runner.uri):
+            text = runner.uri
         found = discover(text, name, runner.runtime)
         if not found:
             raise LoadFailed(f"{path} holds no model")

@@ -51,6 +51,8 @@ _SPARE_COPY_S = 60.0
 _MAX_INTERNED = 4096
 _FOLDED = {"model": "(unloaded)", "version": ""}
 
+_REASON_S = 1.0
+
 
 class PoolHost(Protocol):
     """Makes and watches over the models that the pool opens."""
@@ -191,7 +193,8 @@ class ModelPool:
                 await self._end(record)
             record.known_metadata = None
             try:
-                await record.wait_ready(self._options.load_timeout_s)
+                # A little longer, since what ends a load that hangs also says why.
+                await record.wait_ready(self._options.load_timeout_s + _REASON_S)
             except RequestError as error:
                 raise LoadFailed(str(error)) from error
 

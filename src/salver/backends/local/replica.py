@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol, cast
 
 import msgspec
@@ -18,7 +19,8 @@ from salver.backends.local.arena import ArenaReader, ArenaWriter, create_arena
 from salver.backends.local.environment import Environment, cause_of_end
 from salver.backends.local.output_pipe import OutputPipe
 from salver.backends.local.part_flow import PartFlow
-from salver.backends.local.worker_messages import LoadOrder, LoadReport, WorkerFacts
+from salver.backends.local.region_files import distrust
+from salver.backends.local.worker_messages import CacheCounts, LoadOrder, LoadReport, WorkerFacts
 from salver.control.lifecycle import ReplicaEvent, ReplicaState, next_state
 from salver.engine.call import Call
 from salver.engine.queue import Clock
@@ -58,6 +60,8 @@ class ReplicaOwner(Protocol):
     def on_refused(self, kind: ErrorKind) -> None: ...
 
     def on_facts(self, replica: LocalReplica, facts: WorkerFacts) -> None: ...
+
+    def on_cache(self, replica: LocalReplica, counts: CacheCounts) -> None: ...
 
     def on_part(self, call: Call, *, is_first: bool) -> None: ...
 
@@ -238,6 +242,11 @@ class LocalReplica(asyncio.Protocol):
         batch, self._batch = self._batch, []
         self._owner.on_died(self, batch, self._cause)
 
+    @property
+    def was_killed(self) -> bool:
+        """It was ended from here, since it did not answer."""
+        return self._was_killed
+
     # What the fork server reports.
 
     def on_forked(self, pid: int) -> None:
@@ -253,12 +262,24 @@ class LocalReplica(asyncio.Protocol):
         self._output.finish()
         self._owner.on_output_end(self._source)
         self._has_ended = True
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGBUS:
+            self._distrust_clients()
         self.pid = 0
         self._owner.on_gone(self)
         if self._report is not None:
             self._report.cancel()
             self._report = None
             self._report_death()
+
+    def _distrust_clients(self) -> None:
+        """Memory has been taken away from under the worker, most likely by the client it was of."""
+        folder = self.order.regions
+        if folder and distrust(Path(folder)):
+            logger.warning(
+                "a worker of model '%s' was ended by SIGBUS: a client has shortened memory that it "
+                "shares, or /dev/shm is full; from now on clients' memory is copied, not mapped",
+                self.order.name,
+            )
 
     def on_failed(self, reason: str) -> None:
         """No worker comes: the fork server cannot even start."""
@@ -288,6 +309,8 @@ class LocalReplica(asyncio.Protocol):
             self._on_reply(frame)
         elif frame.kind == FrameKind.PART:
             self._on_part(frame)
+        elif frame.kind == FrameKind.CACHE:
+            self._owner.on_cache(self, msgspec.json.decode(frame.bodies()[0], type=CacheCounts))
         elif frame.kind == FrameKind.FACTS:
             facts = msgspec.json.decode(frame.bodies()[0], type=WorkerFacts)
             self._owner.on_facts(self, facts)

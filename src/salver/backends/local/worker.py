@@ -21,14 +21,21 @@ import msgspec
 from salver.backends.local.answering import Answerer
 from salver.backends.local.arena import ArenaReader, ArenaWriter
 from salver.backends.local.channel import WorkerChannel
+from salver.backends.local.client_memory import ClientMemory
 from salver.backends.local.compiling import Compiling
 from salver.backends.local.streaming import first_response
-from salver.backends.local.worker_messages import LoadOrder, LoadReport
+from salver.backends.local.worker_messages import CacheCounts, LoadOrder, LoadReport
 from salver.errors import SalverError
 from salver.protocol.frame import FrameKind
 from salver.protocol.wire import ModelIdentity
 from salver.runtimes.overridden import overridden
-from salver.runtimes.ports import CompilesLater, LoadedModel, ModelSource, StreamingModel
+from salver.runtimes.ports import (
+    CachesAnswers,
+    CompilesLater,
+    LoadedModel,
+    ModelSource,
+    StreamingModel,
+)
 from salver.runtimes.registry import runtime_named
 from salver.runtimes.warmup import warmup_request
 from salver.telemetry import logs
@@ -36,6 +43,8 @@ from salver.telemetry import logs
 logger = logging.getLogger("salver.worker")
 
 _UNLOAD_S = 10
+_RELEASE_S = 1.0
+"""How soon memory is let go of that a client has unregistered."""
 _WORKER_OOM_SCORE = "500"
 """If the machine itself runs out of memory, workers go before the gateway does."""
 
@@ -58,18 +67,39 @@ def run(connection: socket.socket, requests_fd: int, replies_fd: int) -> None:
         _report_failure(channel, order, error)
         return
     channel.send_text(FrameKind.LOADED, msgspec.json.encode(report))
+    memory = ClientMemory(Path(order.regions)) if order.regions else None
+    if memory is not None:
+        answerer.shares(memory)
     answerer.is_cancelled = channel.is_cancelled
     answerer.parts = channel
     if answerer.compiles is not None:
         compiling = Compiling(answerer.compiles, answerer, channel)
         if answerer.compiles.compile_report.is_pending and not compiling.run():
             return
+    caches = answerer.caches
     while (frame := channel.receive()) is not None:
         answers = answerer.answer(channel.items(frame))
+        if caches is not None:
+            channel.announce(FrameKind.CACHE, msgspec.json.encode(_cache_counts(caches)))
         channel.reply(frame.batch_id, answers)
         if answers.must_recycle:
             return
+        if memory is not None and memory.is_in_use:
+            _wait_holding(memory, channel)
     _unload(answerer, order.name)
+
+
+def _wait_holding(memory: ClientMemory, channel: WorkerChannel) -> None:
+    """Waits for news, and lets go of memory that is unregistered meanwhile."""
+    while memory.is_in_use and not channel.await_news(_RELEASE_S):
+        memory.refresh()
+
+
+def _cache_counts(model: CachesAnswers) -> CacheCounts:
+    cache = model.answer_cache
+    return CacheCounts(
+        cache.hits, cache.misses, cache.hit_ns, cache.miss_ns, cache.evictions, cache.size_bytes
+    )
 
 
 def _unload(answerer: Answerer, name: str) -> None:
@@ -120,6 +150,7 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
     model = runtime_named(order.runtime).load(source)
     compiles = cast(CompilesLater, model) if hasattr(model, "compile_on") else None
     compile_report = compiles.compile_report if compiles is not None else None
+    caches = cast(CachesAnswers, model) if hasattr(model, "answer_cache") else None
     model = overridden(model, source, order.platform)
     loaded_s = time.perf_counter()
     _warm_up(model, order.name)
@@ -128,6 +159,10 @@ def load(order: LoadOrder) -> tuple[Answerer, LoadReport]:
         model, identity, max_rows=order.max_rows, max_body_bytes=order.max_body_bytes
     )
     answerer.compiles = compiles
+    answerer.caches = caches
+    if caches is not None:
+        # Nobody asked for what warmed it up.
+        caches.answer_cache.begin_counting()
     warm_s = time.perf_counter()
     report = LoadReport(model.metadata, loaded_s - started_s, warm_s - loaded_s, compile_report)
     return answerer, report

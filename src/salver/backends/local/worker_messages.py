@@ -40,6 +40,8 @@ class LoadOrder(msgspec.Struct, frozen=True):
     compile: str = "off"
     verdicts: str = ""
     """See `ModelOptions`."""
+    regions: str = ""
+    """See `ModelOptions`."""
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -57,6 +59,17 @@ class WorkerFacts(msgspec.Struct, frozen=True):
 
     compiled: CompileReport
     counts: CompileCounts
+
+
+class CacheCounts(msgspec.Struct, frozen=True, array_like=True):
+    """What a worker's response cache has done since it began; its size is as of now."""
+
+    hits: int = 0
+    misses: int = 0
+    hit_ns: int = 0
+    miss_ns: int = 0
+    evictions: int = 0
+    size_bytes: int = 0
 
 
 MAX_MESSAGE_BYTES = 4096

@@ -80,6 +80,10 @@ class ForeignProcess:
                 f"'{launch.command[0]}' cannot be started in {launch.working_dir or '.'}: "
                 f"{error.strerror or error}"
             ) from error
+        except BaseException:
+            # A guard that has been started all the same sees this, and ends.
+            ours.close()
+            raise
         finally:
             theirs.close()
         self._control = ours

@@ -11,7 +11,7 @@ from salver.backends.remote.http_client import Answer
 from salver.engine.call import Call
 from salver.errors import ErrorKind
 from salver.protocol.frame import ContentCoding
-from salver.protocol.operations import Operation, operation_of
+from salver.protocol.operations import ACCEPTED_CODING, Operation, operation_of
 from salver.protocol.wire_codes import RAW_BODY_AUX, Codec
 
 PROPAGATED: tuple[bytes, ...] = (
@@ -42,6 +42,7 @@ _KINDS = {
     504: ErrorKind.DEADLINE_EXCEEDED,
 }
 _MOST_SHOWN = 500
+_REGION = b'"shared_memory_region"'
 
 
 def target_of(call: Call, name: str) -> str:
@@ -54,6 +55,13 @@ def target_of(call: Call, name: str) -> str:
     return f"/v2/models/{quoted}/infer"
 
 
+def names_memory(call: Call) -> bool:
+    """Whether a V2 request seems to name shared memory; of a packed one nobody can say."""
+    if call.codec & 0xFF != Codec.V2_JSON or call.aux == RAW_BODY_AUX:
+        return False
+    return call.body.find(_REGION, 0, call.aux or len(call.body)) >= 0
+
+
 def headers_of(call: Call, propagated: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     """The headers of the request: how its body is to be read, and those handed on."""
     is_binary = call.aux != 0
@@ -64,7 +72,7 @@ def headers_of(call: Call, propagated: Sequence[bytes]) -> list[tuple[bytes, byt
     coding = call.codec >> 8 & 0xFF
     if coding:
         headers.append((b"content-encoding", _CODING_NAMES[ContentCoding(coding)]))
-    accepted = call.codec >> 16 & 0xFF
+    accepted = call.codec >> 16 & ACCEPTED_CODING
     if accepted:
         headers.append((b"accept-encoding", _CODING_NAMES[ContentCoding(accepted)]))
     for name in propagated:

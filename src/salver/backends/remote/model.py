@@ -20,6 +20,7 @@ from salver.backends.remote.forwarding import (
     PROPAGATED,
     Outcome,
     headers_of,
+    names_memory,
     outcome_of,
     target_of,
 )
@@ -210,6 +211,13 @@ class RemoteModel:
                 ErrorKind.UNSUPPORTED,
                 f"model '{self.name}' is served by a process that speaks V1 and V2 over HTTP only: "
                 "ask it, or the graph that it is a step of, over REST (V1 or V2)",
+            )
+        elif names_memory(call):
+            self._refuse(
+                call,
+                ErrorKind.UNSUPPORTED,
+                f"model '{self.name}' is served by a process of its own or by a URL, which does "
+                "not see shared memory that is registered here: send the tensors in the request",
             )
         else:
             self._enqueue(call)

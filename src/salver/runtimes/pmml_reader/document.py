@@ -7,7 +7,7 @@ come without their namespace.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 from xml.parsers import expat
 
 import msgspec
@@ -65,8 +65,11 @@ def number_of(text: str, element: Element) -> float:
         raise BadDocument(f"{element.where} has '{text[:40]}' where a number should be") from None
 
 
-def parse(data: bytes) -> Element:
-    """The document's root. Raises `BadDocument` for what is no XML, or more than data."""
+def parse(data: bytes | BinaryIO) -> Element:
+    """The root of the document, a text, or a file that is read piece by piece.
+
+    Raises `BadDocument` for what is no XML, or more than data.
+    """
     builder = _Builder()
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -76,7 +79,10 @@ def parse(data: bytes) -> Element:
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.characters
     try:
-        parser.Parse(data, True)
+        if isinstance(data, bytes):
+            parser.Parse(data, True)
+        else:
+            parser.ParseFile(data)
     except (expat.ExpatError, LookupError) as error:
         raise BadDocument(f"it is no well-formed XML: {error}") from error
     return builder.root.children[0]

@@ -8,37 +8,30 @@ time and run as tasks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from salver import __version__
 from salver.engine.model_facts import facts_of, facts_of_versions
 from salver.engine.on_demand import metadata_of
 from salver.engine.ports import ModelCatalog, ModelStatus
+from salver.engine.shared_memory import RegionExistsError
 from salver.errors import ErrorKind, ModelNotFound, SalverError
 from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.server.controls import NotAllowedError, ServerControls
+from salver.server.extensions import EXTENSIONS
 from salver.server.grpc import fields
+from salver.server.grpc.controls import ControlMethod, control_methods
 from salver.server.grpc.ports import Code, GrpcFront, Metadata, UnaryHandler
+from salver.server.grpc.shared_memory import SharedMemoryMethods
 from salver.server.grpc.statistics import config_response, statistics_response
 from salver.server.grpc.status import code_of, reason_of, status_message
 from salver.server.model_config import config_of
+from salver.server.repository import check_load_parameters
 from salver.server.statistics import figures_of
 
 _HEALTH = "/grpc.health.v1.Health/"
 _SERVICE = "inference.GRPCInferenceService"
-_EXTENSIONS = ("model_configuration", "model_repository", "statistics")
 _SERVING, _NOT_SERVING = 1, 2
-
-UNSUPPORTED_METHODS: tuple[tuple[str, str], ...] = (
-    ("SystemSharedMemoryStatus", "send tensors in the request"),
-    ("SystemSharedMemoryRegister", "send tensors in the request"),
-    ("SystemSharedMemoryUnregister", "send tensors in the request"),
-    ("CudaSharedMemoryStatus", "send tensors in the request"),
-    ("CudaSharedMemoryRegister", "send tensors in the request"),
-    ("CudaSharedMemoryUnregister", "send tensors in the request"),
-    ("TraceSetting", "start the server with --otlp-endpoint"),
-    ("LogSettings", "start the server with --log-level"),
-)
-"""Triton's other methods, each with what to do instead."""
 
 Method = Callable[[bytes], bytes]
 SlowMethod = Callable[[bytes], Awaitable[bytes]]
@@ -54,8 +47,14 @@ class ControlMethods:
         *,
         on_refused: Callable[[str, str], None],
         timeout_s: float = 30.0,
+        memory: SharedMemoryMethods | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
+        controls: ServerControls | None = None,
     ) -> None:
         """`timeout_s` is how long a model in standby may take to load for its metadata."""
+        self._memory = memory or SharedMemoryMethods(None, lambda: False)
+        self._extensions = extensions
+        self._controls = controls
         self._front = front
         self._catalog = catalog
         self._on_refused = on_refused
@@ -67,10 +66,11 @@ class ControlMethods:
         quick: dict[str, Method] = {
             "ServerLive": lambda _: fields.number_field(1, 1),
             "ServerReady": lambda _: fields.number_field(1, self._catalog.is_ready),
-            "ServerMetadata": lambda _: _server_metadata(),
+            "ServerMetadata": lambda _: _server_metadata(self._extensions),
             "ModelReady": self._model_ready,
             "RepositoryIndex": self._repository_index,
             "ModelStatistics": self._model_statistics,
+            **self._memory.methods(),
         }
         slow: dict[str, SlowMethod] = {
             "ModelMetadata": self._model_metadata,
@@ -78,10 +78,12 @@ class ControlMethods:
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
         }
+        controls = self._controls
+        guarded = control_methods(controls, self._catalog) if controls is not None else {}
         return {
             **{prefix + name: self._answered(method) for name, method in quick.items()},
+            **{prefix + name: self._guarded(method) for name, method in guarded.items()},
             **{prefix + name: self._answered_later(method) for name, method in slow.items()},
-            **{prefix + name: self._refused(name, hint) for name, hint in UNSUPPORTED_METHODS},
             _HEALTH + "Check": self._answered(self._health),
             _HEALTH + "Watch": self._refused("Watch", "call Check again and again"),
         }
@@ -94,6 +96,19 @@ class ControlMethods:
                 self._fail(call_id, error)
             else:
                 self._front.respond(call_id, answer)
+
+        return handle
+
+    def _guarded(self, method: ControlMethod) -> UnaryHandler:
+        def handle(call_id: int, payload: bytes, left_s: float | None, metadata: Metadata) -> None:
+            def check_change() -> None:
+                assert self._controls is not None
+                # No page in a browser speaks gRPC, so its host is of no matter.
+                headers = {"host": "localhost", **_texts_of(metadata)}
+                self._controls.check_change(self._front.peer, headers)
+
+            answered = self._answered(lambda message: method(message, check_change))
+            answered(call_id, payload, left_s, metadata)
 
         return handle
 
@@ -129,6 +144,11 @@ class ControlMethods:
             reason = ErrorKind.INVALID_INPUT.reason
         else:
             code, message, reason = code_of(error), str(error), reason_of(error)
+            if isinstance(error, RegionExistsError):
+                code = Code.ALREADY_EXISTS
+            elif isinstance(error, NotAllowedError):
+                code = Code.UNAUTHENTICATED if error.needs_key else Code.PERMISSION_DENIED
+                reason = "not_allowed"
         self._front.fail(call_id, code, status_message(message))
         self._on_refused("grpc", reason)
 
@@ -168,6 +188,7 @@ class ControlMethods:
         )
 
     async def _load(self, payload: bytes) -> bytes:
+        check_load_parameters(_parameter_names(payload))
         name = _repository_model(payload)
         await self._catalog.load(name)
         return _loaded(name)
@@ -187,10 +208,26 @@ class ControlMethods:
         return fields.number_field(1, _SERVING if is_serving else _NOT_SERVING)
 
 
+def _texts_of(metadata: Metadata) -> dict[str, str]:
+    """The metadata that are text, as headers."""
+    return {key: value for key, value in metadata if isinstance(value, str)}
+
+
 def _repository_model(payload: bytes) -> str:
     """KServe sends the model's name in field 1; Triton a repository there, the name in 2."""
     first, second = fields.name_and_version(payload)
     return second or first
+
+
+def _parameter_names(payload: bytes) -> list[str]:
+    """The keys of a repository request's parameters (field 3, a map)."""
+    return [
+        key.decode(errors="replace")
+        for number, entry in fields.read_fields(payload)
+        if number == 3 and isinstance(entry, bytes)
+        for part, key in fields.read_fields(entry)
+        if part == 1 and isinstance(key, bytes)
+    ]
 
 
 def _loaded(name: str) -> bytes:
@@ -198,12 +235,12 @@ def _loaded(name: str) -> bytes:
     return fields.text_field(1, name) + fields.number_field(2, 1)
 
 
-def _server_metadata() -> bytes:
+def _server_metadata(extensions: Sequence[str]) -> bytes:
     return b"".join(
         (
             fields.text_field(1, "salver"),
             fields.text_field(2, __version__),
-            *(fields.text_field(3, extension) for extension in _EXTENSIONS),
+            *(fields.text_field(3, extension) for extension in extensions),
         )
     )
 

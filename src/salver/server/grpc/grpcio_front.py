@@ -62,10 +62,15 @@ class GrpcioFront:
         self._streams = 0
         self._is_draining = False
         self._idle = asyncio.Event()
+        self._context: Any = None
 
     @property
     def port(self) -> int:
         return self._port
+
+    @property
+    def peer(self) -> str:
+        return "" if self._context is None else str(self._context.peer())
 
     async def start(self, methods: GrpcMethods) -> None:
         self._on_cancel = methods.on_cancel
@@ -123,6 +128,7 @@ class GrpcioFront:
             call_id = next(self._ids)
             answer = asyncio.get_running_loop().create_future()
             self._open[call_id] = answer
+            self._context = context
             try:
                 handler(call_id, payload, _time_left_s(context), _metadata(context))
                 result = await answer

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from salver.engine.directory import ModelDirectory
 from salver.engine.ports import ModelCatalog
+from salver.engine.shared_memory import ClientRegions
+from salver.server.controls import ServerControls
 from salver.server.grpc.ports import FrontSettings, GrpcFront
 from salver.server.grpc.seldon import SeldonMethods
 from salver.server.grpc.service import InferenceService, OnRefused, ignore_refusal
@@ -52,6 +54,8 @@ async def serve_grpc(
     clock: Callable[[], float] = time.monotonic,
     front: GrpcFront | None = None,
     observer: RequestObserver | None = None,
+    regions: ClientRegions | None = None,
+    controls: ServerControls | None = None,
 ) -> GrpcListener:
     """Serves the catalog on `settings.grpc_port`; must run on the loop that is to serve.
 
@@ -60,7 +64,14 @@ async def serve_grpc(
     """
     front = front_for(settings) if front is None else front
     service = InferenceService(
-        front, catalog, settings, on_refused=on_refused, clock=clock, observer=observer
+        front,
+        catalog,
+        settings,
+        on_refused=on_refused,
+        clock=clock,
+        observer=observer,
+        regions=regions,
+        controls=controls,
     )
     if isinstance(catalog, ModelDirectory):
         seldon = SeldonMethods(service, catalog, timeout_s=settings.request_timeout)

@@ -48,6 +48,7 @@ class NativeFront:
         self._idle = asyncio.Event()
         self._is_draining = False
         self._thread: threading.Thread | None = None
+        self.peer = ""
 
     @property
     def port(self) -> int:
@@ -138,6 +139,7 @@ class NativeFront:
                 self.fail(call_id, Code.UNAVAILABLE, DRAINING, RETRY_AFTER)
             else:
                 self._open.add(call_id)
+                self.peer = details[1]
                 try:
                     self._handlers[method_id](call_id, payload, details[2], details[0])
                 except Exception as error:

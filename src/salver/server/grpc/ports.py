@@ -35,11 +35,14 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class StreamError(Exception):
@@ -103,6 +106,10 @@ class GrpcFront(Protocol):
     @property
     def port(self) -> int:
         """The port bound by `start`."""
+
+    @property
+    def peer(self) -> str:
+        """The address of who called, while a unary handler runs; empty if it is not known."""
 
     async def start(self, methods: GrpcMethods) -> None:
         """Listens and serves. Raises `StartupError` if the address cannot be had."""

@@ -13,8 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from salver.engine.call import Call
 from salver.engine.ports import ModelCatalog, ServedModel
+from salver.engine.shared_memory import ClientRegions
 from salver.errors import ErrorKind, SalverError
+from salver.protocol.operations import MAY_SHARE
 from salver.protocol.wire import Codec
+from salver.server.controls import ServerControls
+from salver.server.extensions import extensions_of
 from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.fields import MalformedMessageError, name_and_version
 from salver.server.grpc.headers import header_of, headers_of, named_by
@@ -28,8 +32,10 @@ from salver.server.grpc.ports import (
     UnaryHandler,
 )
 from salver.server.grpc.reflection import Reflection
+from salver.server.grpc.shared_memory import SharedMemoryMethods
 from salver.server.grpc.status import GRPC_CODE, code_of, reason_of, status_message, trailing_of
 from salver.server.grpc.stream_infer import StreamInfer
+from salver.server.local_callers import binds_locally, is_local
 from salver.server.observe import REQUEST_ID, Observation, RequestObserver
 from salver.settings import ServeSettings
 from salver.telemetry import trace
@@ -62,7 +68,7 @@ class GrpcCall(Call):
         metadata: Metadata,
     ) -> None:
         # Call.__init__ written out: a call of a call is a tenth of this layer's time.
-        self.codec = _CODEC
+        self.codec = service.tag
         self.aux = 0
         self.body = body
         self.arrived_s = now_s
@@ -125,8 +131,14 @@ class InferenceService:
         clock: Callable[[], float] = time.monotonic,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         observer: RequestObserver | None = None,
+        regions: ClientRegions | None = None,
+        controls: ServerControls | None = None,
     ) -> None:
-        """`new_id` makes ids for calls whose protocol wants one; `observer` logs and traces."""
+        """`new_id` makes ids for calls whose protocol wants one; `observer` logs and traces.
+
+        `regions` are those of the memory that clients share; without them none is taken.
+        `controls` are what callers may change of traces and logs.
+        """
         self.front = front
         self.new_id = new_id
         self.respond = front.respond
@@ -139,9 +151,22 @@ class InferenceService:
         self._open: dict[int, GrpcCall] = {}
         self.more_methods: Mapping[str, UnaryHandler] = {}
         """What else the front is to serve, set before `methods` is asked."""
-        self._control = ControlMethods(front, catalog, on_refused=on_refused)
+        hears_all = not binds_locally(settings.host)
+        self._tells_local_callers = regions is not None and hears_all
+        self.tag = _CODEC if regions is None or hears_all else _CODEC | MAY_SHARE
+        """What every call's tag is, unless its caller may do more."""
+        memory = SharedMemoryMethods(regions, lambda: not hears_all or is_local(front.peer))
+        extensions = extensions_of(shares_memory=regions is not None)
+        self._control = ControlMethods(
+            front,
+            catalog,
+            on_refused=on_refused,
+            memory=memory,
+            extensions=extensions,
+            controls=controls,
+        )
         self._streams = StreamInfer(
-            catalog, settings, on_refused=on_refused, clock=clock, observer=observer
+            catalog, settings, on_refused=on_refused, clock=clock, observer=observer, tag=self.tag
         )
 
     @property
@@ -182,6 +207,8 @@ class InferenceService:
         if time_left_s is not None and time_left_s < allowed_s:
             allowed_s = time_left_s
         call = GrpcCall(self, call_id, payload, now_s, now_s + allowed_s, metadata)
+        if self._tells_local_callers and is_local(self.front.peer):
+            call.codec |= MAY_SHARE
         self._open[call_id] = call
         if self._observer is not None:
             call.observation = begun_grpc(self._observer, metadata, INFER, served.name)

@@ -24,7 +24,6 @@ from salver.telemetry.trace import TraceContext
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 Answer = tuple[Code | None, bytes]
 """A code (None: OK) and a message for the stream; no message if nothing is to be sent."""
-_STREAMED = marked(int(Codec.V2_GRPC), Operation.STREAM)
 
 
 def _parameter(name: str, *, value: bool) -> bytes:
@@ -54,8 +53,9 @@ class StreamCall(Call):
         *,
         now_s: float,
         deadline_s: float,
+        tag: int = int(Codec.V2_GRPC),
     ) -> None:
-        super().__init__(Codec.V2_GRPC, 0, body, arrived_s=now_s, deadline_s=deadline_s)
+        super().__init__(tag, 0, body, arrived_s=now_s, deadline_s=deadline_s)
         self.answer = answer
         self.metadata = metadata
         self.observation: Observation | None = None
@@ -65,7 +65,7 @@ class StreamCall(Call):
 
     def expect_parts(self) -> None:
         """To be called before it is submitted to a model that gives any number of responses."""
-        self.codec = _STREAMED
+        self.codec = marked(self.codec, Operation.STREAM)
         # Bounded by the worker, which waits while too many are not taken.
         parts = self.parts = asyncio.Queue()
         self.answer.add_done_callback(lambda _: parts.put_nowait(None))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from salver.engine.call import PartSource
 from salver.engine.ports import ModelCatalog, ServedModel
 from salver.errors import ErrorKind, ModelNotReady, RequestError
+from salver.protocol.wire_codes import Codec
 from salver.server.grpc import fields
 from salver.server.grpc.ports import Code, GrpcStream, Metadata, StreamError
 from salver.server.grpc.status import code_of, reason_of, status_message
@@ -76,7 +77,9 @@ class StreamInfer:
         on_refused: Callable[[str, str], None],
         clock: Callable[[], float],
         observer: RequestObserver | None = None,
+        tag: int = int(Codec.V2_GRPC),
     ) -> None:
+        self._tag = tag
         self._observer = observer
         self._catalog = catalog
         self._timeout_s = settings.request_timeout
@@ -114,7 +117,9 @@ class StreamInfer:
         if ends_s is not None:
             deadline_s = min(deadline_s, ends_s)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        call = StreamCall(bytes(message), answer, metadata, now_s=now_s, deadline_s=deadline_s)
+        call = StreamCall(
+            bytes(message), answer, metadata, now_s=now_s, deadline_s=deadline_s, tag=self._tag
+        )
         try:
             served = self._catalog.find(*fields.name_and_version(call.body))
         except fields.MalformedMessageError as error:

@@ -22,6 +22,7 @@ from salver.server.http.event_stream import EventStreamCall
 from salver.server.http.head import HttpError, RequestHead
 from salver.server.http.observe import answered_http
 from salver.server.http.reader import RequestReader
+from salver.server.local_callers import is_local
 from salver.server.rest.status import HTTP_STATUS, RETRY_AFTER_S
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        local_heads = self._listener.local_heads
+        if local_heads is not None and is_local(_host_of(transport)):
+            self._reader = RequestReader(local_heads, self._listener.settings.max_body_size)
         if not self._listener.admit(self):
             self._is_refused = True
             self.transport.abort()
@@ -418,6 +422,12 @@ class HttpConnection(asyncio.Protocol):
             self.transport.abort()
         elif lasted_s > settings.idle_timeout:
             self.transport.close()
+
+
+def _host_of(transport: asyncio.BaseTransport) -> str:
+    """The caller's address; empty if it has none."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def error_body(message: str) -> bytes:

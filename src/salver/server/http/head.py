@@ -224,8 +224,10 @@ class HeadParser:
 class HeadCache:
     """Heads by their bytes; bounded, and emptied when full (a flood of new heads is cheap)."""
 
-    def __init__(self, max_heads: int = 4096) -> None:
+    def __init__(self, max_heads: int = 4096, *, marks: int = 0) -> None:
+        """`marks` are bits of a tag that every head of these callers has."""
         self._max_heads = max_heads
+        self.marks = marks
         self._heads: dict[bytes, RequestHead] = {}
         self.get = self._heads.get
 

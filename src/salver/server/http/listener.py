@@ -13,9 +13,11 @@ from typing import Any
 from salver.engine.directory import ModelDirectory
 from salver.engine.ports import ServedModel
 from salver.errors import StartupError
+from salver.protocol.operations import MAY_SHARE
 from salver.server.http.asgi import AsgiApp
 from salver.server.http.connection import HttpConnection
 from salver.server.http.head import HeadCache, RequestHead
+from salver.server.local_callers import binds_locally
 from salver.server.observe import RequestObserver
 from salver.settings import ServeSettings
 
@@ -44,7 +46,9 @@ class HttpListener:
         self.count_status = count_status
         self.observer = observer
         self.new_id = new_id
-        self.heads = HeadCache()
+        self.heads = HeadCache(marks=marks_of_all(settings))
+        self.local_heads = HeadCache(marks=MAY_SHARE) if tells_local_callers(settings) else None
+        """The heads of callers on this machine, where those may do more than others."""
         self.request_timeout_s = settings.request_timeout
         self.application_timeout_s = max(settings.request_timeout, settings.load_timeout) + 1.0
         self.is_draining = False
@@ -161,6 +165,17 @@ class HttpListener:
             connection.transport.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+
+def marks_of_all(settings: ServeSettings) -> int:
+    """What every caller may do: share memory, where nobody from elsewhere is heard."""
+    takes_memory = settings.client_shared_memory != "off"
+    return MAY_SHARE if takes_memory and binds_locally(settings.host) else 0
+
+
+def tells_local_callers(settings: ServeSettings) -> bool:
+    """Whether callers on this machine may do what others may not."""
+    return settings.client_shared_memory != "off" and not binds_locally(settings.host)
 
 
 def tls_context(settings: ServeSettings) -> ssl.SSLContext | None:

@@ -99,6 +99,7 @@ class RequestReader:
         head = self._cache.get(raw)
         if head is None:
             head = HeadParser().parse(raw)
+            head.tag |= self._cache.marks
             if head.content_length == CHUNKED:
                 self._chunks = ChunkedBody(self._max_body)
             else:

@@ -16,16 +16,21 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from salver.engine.directory import ModelDirectory
+from salver.engine.shared_memory import ClientRegions
 from salver.errors import ArtifactError, RequestError
+from salver.server.controls import ServerControls
+from salver.server.extensions import extensions_of
 from salver.server.observe import RequestObserver
 from salver.server.rest.answers import error_answer, refusal
+from salver.server.rest.controls import ControlRoutes
 from salver.server.rest.explaining import ExplainRoutes
 from salver.server.rest.mlflow import ScoringRoutes
-from salver.server.rest.models import EXTENSIONS, ModelRoutes
+from salver.server.rest.models import ModelRoutes
 from salver.server.rest.pages import PageRoutes
 from salver.server.rest.seldon import SeldonPrefix, SeldonRoutes
 from salver.server.rest.service_paths import ServicePaths
 from salver.server.rest.services import ListServices, no_services
+from salver.server.rest.shared_memory import SharedMemoryRoutes
 from salver.server.rest.statistics import StatisticsRoutes
 from salver.server.rest.tfs import TfsRoutes
 from salver.settings import ServeSettings
@@ -37,19 +42,21 @@ def build_app(
     settings: ServeSettings,
     *,
     render_metrics: Callable[[], bytes],
-    extensions: Sequence[str] = EXTENSIONS,
+    regions: ClientRegions | None = None,
     more_routes: Sequence[BaseRoute] = (),
     list_services: ListServices = no_services,
     observer: RequestObserver | None = None,
+    controls: ServerControls | None = None,
 ) -> ASGIApp:
     """The application; `more_routes` come before those of V1 and V2 and may so replace one.
 
-    `list_services` gives the objects of the services that are declared, `observer` logs and traces
-    what is handed on to services whole.
+    `regions` are those of the memory that clients share, None if none is taken. `list_services`
+    gives the objects of the services that are declared, `observer` logs and traces what is handed
+    on to services whole. `controls` are what callers may change of traces and logs.
     """
     models = ModelRoutes(
         catalog,
-        extensions=extensions,
+        extensions=extensions_of(shares_memory=regions is not None),
         max_body_size=settings.max_body_size,
         timeout_s=settings.request_timeout,
     )
@@ -62,6 +69,10 @@ def build_app(
     tfs = TfsRoutes(catalog, timeout_s=settings.request_timeout)
     statistics = StatisticsRoutes(catalog, timeout_s=settings.request_timeout)
     others = [*ScoringRoutes(catalog).routes(), *ExplainRoutes(catalog).routes()]
+    others += SharedMemoryRoutes(regions).routes()
+    if controls is not None:
+        limit = settings.max_body_size
+        others += ControlRoutes(controls, catalog, max_body_size=limit).routes()
     own = [*tfs.routes(), *models.routes(), Route("/metrics", metrics)]
     # Ahead of those of graphs, which take all of `/salver/v1` when they are first needed.
     # MLflow's come before a Kubernetes API, which has a `/version` too: see `ScoringRoutes`.

@@ -16,6 +16,7 @@ from salver import __version__
 from salver.engine.on_demand import metadata_of
 from salver.engine.ports import ModelCatalog, ServedModel
 from salver.errors import InvalidInput, Unsupported
+from salver.server.repository import check_load_parameters
 from salver.server.rest.answers import json_answer, not_ready, read_json_object
 from salver.server.rest.metadata import (
     READY,
@@ -26,16 +27,6 @@ from salver.server.rest.metadata import (
     why_not_ready,
 )
 from salver.server.tfs_facts import status_documents, statuses_of
-
-EXTENSIONS = (
-    "binary_tensor_data",
-    "generate",
-    "model_configuration",
-    "model_repository",
-    "parameters",
-    "statistics",
-)
-"""What of the V2 protocol's extensions this server has."""
 
 SEEN_CATALOG = "salver.catalog"
 """Where in a request's ASGI scope the catalog lies that its path or host narrows it to."""
@@ -145,12 +136,7 @@ class ModelRoutes:
 
     async def load(self, request: Request) -> Response:
         """Loads, or loads again. A model that cannot be loaded is 400 with the reason."""
-        parameters = await self._parameters(request)
-        if parameters:
-            raise InvalidInput(
-                f"load takes no parameters, got {min(parameters)[:40]!r}: a model is loaded from "
-                "its own folder; change it there and load again"
-            )
+        check_load_parameters(await self._parameters(request))
         name = request.path_params["name"]
         await self._catalog.load(name)
         return json_answer({"name": name, "load": True})

@@ -16,11 +16,13 @@ from salver.engine.ports import ModelStatus, ServedModel
 from salver.errors import RequestError
 from salver.inference.metadata import ModelMetadata
 from salver.server.rest.metadata import READY
+from salver.server.rest.openapi_controls import control_paths
 from salver.server.rest.openapi_generate import generate_paths
 from salver.server.rest.openapi_mlflow import TAG as MLFLOW_TAG
 from salver.server.rest.openapi_mlflow import mlflow_paths
 from salver.server.rest.openapi_seldon import TAG as SELDON_TAG
 from salver.server.rest.openapi_seldon import seldon_paths
+from salver.server.rest.openapi_shared_memory import shared_memory_paths
 from salver.server.rest.openapi_tfs import TAG as TFS_TAG
 from salver.server.rest.openapi_tfs import tfs_paths
 from salver.server.rest.sample import infer_path, infer_sample, predict_sample, sample_size
@@ -77,6 +79,8 @@ def openapi_document(
     paths.update(_repository_paths())
     paths.update(seldon_paths(SELDON_VERSIONS))
     paths.update(generate_paths())
+    paths.update(control_paths())
+    paths.update(shared_memory_paths())
     paths.update(tfs_paths())
     paths.update(mlflow_paths())
     paths.update(_server_paths())

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from salver.backends.local.answering import COMPRESS_FROM_BYTES, Answerer, compress, decompress
-from salver.errors import ErrorKind, InvalidInput, PayloadTooLarge
+from salver.errors import ErrorKind, InvalidInput, PayloadTooLarge, WorkerUnfit
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
 from salver.protocol.frame import ContentCoding, Item
@@ -45,6 +45,8 @@ class Doubler:
             raise InvalidInput("model 'double': 667 is not taken")
         if (data == 668).any():
             raise MemoryError
+        if (data == 670).any():
+            raise WorkerUnfit("Triton at gpu:8000 is not there")
         rows = 1 if (data == 669).any() else len(data)
         return InferResponse((Tensor("y", "FP64", data[:rows, 0] * 2),))
 
@@ -121,6 +123,14 @@ def test_a_model_that_runs_out_of_memory_is_recycled() -> None:
     assert answers.must_recycle
     assert answers.items[0].tag == ErrorKind.MODEL_FAILED
     assert b"--worker-memory" in bytes(answers.items[0].body)
+
+
+def test_a_worker_whose_model_lost_what_it_stands_on_is_recycled() -> None:
+    answers = answerer(Doubler()).answer([item(request(670)), item(request(1))])
+    assert answers.must_recycle
+    assert {each.tag for each in answers.items} == {ErrorKind.UNAVAILABLE}
+    text = b"model 'double': Triton at gpu:8000 is not there"
+    assert {bytes(each.body) for each in answers.items} == {text}
 
 
 def test_too_few_rows_in_an_answer_are_the_model_s_failure() -> None:

@@ -11,8 +11,9 @@ import pytest
 from tests.unit.backends.local.stage import OPTIONS, ORDER, AwaitedCall, SelfActingStage, until
 
 from salver.artifacts.layout import ModelTarget
+from salver.artifacts.overrides import ModelOverrides
 from salver.backends.local.catalog import LocalCatalog, options_of
-from salver.errors import ModelNotFound
+from salver.errors import LoadFailed, ModelNotFound
 from salver.settings import ServeSettings
 from salver.telemetry.registry import Registry
 
@@ -119,3 +120,49 @@ def test_the_settings_of_the_command_line_are_the_options_of_its_models() -> Non
     assert (options.replicas, options.max_batch_rows, options.max_queued) == (3, 7, 9)
     assert options.request_timeout_s == 4.0
     assert msgspec.structs.replace(options, replicas=0).replicas == 0
+
+
+def target(refusal: str = "") -> ModelTarget:
+    return ModelTarget("iris", "1", Path("iris.txt"), "lightgbm", refusal=refusal)
+
+
+def found_again(catalog: Catalog, *targets: ModelTarget) -> None:
+    catalog._discover = lambda: targets
+    catalog.environment = lambda *_: catalog.stage  # type: ignore[method-assign, assignment]
+
+
+@on_stage()
+async def test_what_cannot_be_read_is_listed_with_its_reason_until_it_can(catalog: Catalog) -> None:
+    found_again(catalog, target("it is empty"))
+    with pytest.raises(LoadFailed, match="'iris' could not be loaded: it is empty"):
+        await catalog.load("iris")
+    (status,) = catalog.statuses()
+    assert (status.state, status.reason) == ("UNAVAILABLE", "it is empty")
+    assert not catalog.processes()
+    tailored = msgspec.structs.replace(target(), overrides=ModelOverrides(max_batch_rows=3))
+    found_again(catalog, tailored)
+    await catalog.load("iris")
+    assert catalog.statuses()[0].state == "READY"
+    # Nothing was known of it before: how it is served is what its files say now.
+    assert catalog.models()[0].options.max_batch_rows == 3
+    found_again(catalog, target("it is empty"))
+    with pytest.raises(LoadFailed, match="it is empty"):
+        await catalog.load("iris")
+    assert catalog.statuses()[0].state == "READY", "the old one goes on"
+
+
+@on_stage()
+async def test_what_never_could_be_read_and_is_gone_is_told(catalog: Catalog) -> None:
+    found_again(catalog, target("it is empty"))
+    with pytest.raises(LoadFailed):
+        await catalog.load("iris")
+    found_again(catalog)
+    with pytest.raises(LoadFailed, match="it is no longer among the models"):
+        await catalog.load("iris")
+
+
+@on_stage(memory_budget=1 << 30)
+async def test_the_pool_says_why_a_model_cannot_be_read(catalog: Catalog) -> None:
+    found_again(catalog, target("it is empty"))
+    with pytest.raises(LoadFailed, match="it is empty"):
+        await catalog.load("iris")

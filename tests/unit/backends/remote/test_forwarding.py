@@ -11,6 +11,7 @@ from salver.backends.remote.forwarding import (
     coding_of,
     headers_of,
     kind_of,
+    names_memory,
     outcome_of,
     reason_of,
     target_of,
@@ -34,6 +35,17 @@ def test_the_path_says_protocol_model_and_verb() -> None:
 def test_a_raw_body_says_that_it_has_no_json() -> None:
     headers = dict(headers_of(RecordingCall(b"", Codec.V2_JSON, RAW_BODY_AUX), ()))
     assert headers[b"inference-header-content-length"] == b"0"
+
+
+def test_a_request_that_names_shared_memory_is_noticed() -> None:
+    named = b'{"inputs":[{"parameters":{"shared_memory_region":"r"}}]}'
+    other = b'{"inputs":[{"name":"x"}]}'
+    assert names_memory(RecordingCall(named, codec=Codec.V2_JSON))
+    assert not names_memory(RecordingCall(other, codec=Codec.V2_JSON))
+    # Behind the JSON are tensors: their bytes mean nothing.
+    assert not names_memory(RecordingCall(other + named, codec=Codec.V2_JSON, aux=len(other)))
+    assert not names_memory(RecordingCall(named, codec=Codec.V2_JSON, aux=RAW_BODY_AUX))
+    assert not names_memory(RecordingCall(named, codec=Codec.V1_JSON))
 
 
 def test_only_the_headers_listed_are_handed_on() -> None:

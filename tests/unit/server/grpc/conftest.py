@@ -24,6 +24,7 @@ class FakeFront:
     """A `GrpcFront` that keeps what it is told to send."""
 
     port = 1
+    peer = ""
 
     def __init__(self) -> None:
         self.responses: dict[int, bytes] = {}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from salver import __version__
+from salver.server.extensions import EXTENSIONS
 from salver.server.grpc import fields
-from salver.server.grpc.control import UNSUPPORTED_METHODS, ControlMethods
+from salver.server.grpc.control import ControlMethods
 from salver.server.grpc.ports import Code
 
 
@@ -51,6 +52,11 @@ def test_the_server_is_live_always_and_ready_when_its_models_are(
 
 def test_server_metadata_names_salver_and_its_version(call: Caller) -> None:
     assert call("ServerMetadata")[:2] == [(1, b"salver"), (2, __version__.encode())]
+
+
+def test_server_metadata_lists_the_extensions_that_rest_lists(call: Caller) -> None:
+    told = [value.decode() for number, value in call("ServerMetadata") if number == 3]
+    assert told == list(EXTENSIONS)
 
 
 def test_model_readiness_is_false_for_a_model_that_failed(call: Caller) -> None:
@@ -114,18 +120,22 @@ def test_a_failed_load_tells_its_reason(call: Caller) -> None:
     assert code is Code.NOT_FOUND
 
 
+@pytest.mark.parametrize("name", ["config", "file:1/model.py"])
+def test_what_a_model_is_made_of_is_not_taken_from_callers(
+    call: Caller, catalog: Any, name: str
+) -> None:
+    entry = fields.bytes_field(3, fields.text_field(1, name) + fields.bytes_field(2, b""))
+    code, message, _ = call("RepositoryModelLoad", fields.text_field(2, "iris") + entry)
+    assert code is Code.INVALID_ARGUMENT
+    assert name in message
+    assert catalog.changes == []
+
+
 def test_malformed_requests_are_invalid_arguments(call: Caller) -> None:
     for method in ("ModelReady", "ModelMetadata", "RepositoryIndex", "RepositoryModelLoad"):
         code, message, _ = call(method, b"\x0a\xff")
         assert code is Code.INVALID_ARGUMENT
         assert "protobuf" in message
-
-
-@pytest.mark.parametrize("name", [name for name, _ in UNSUPPORTED_METHODS])
-def test_a_method_only_triton_has_is_unimplemented_with_a_way_out(call: Caller, name: str) -> None:
-    code, message, _ = call(name)
-    assert code is Code.UNIMPLEMENTED
-    assert message.startswith(f"{name} is not offered by Salver; ")
 
 
 def test_health_follows_readiness_and_knows_its_services(call: Caller, catalog: Any) -> None:

@@ -209,3 +209,13 @@ def test_a_seldon_model_header_says_more_than_the_host() -> None:
         assert (head.scope, head.model) == ("model:a.pipeline", "iris")
     swapped = b"Seldon-Model: a.pipeline\r\nHost: mesh.example"
     assert head_of(INFER.replace(b"Host: x", swapped)).scope == "model:a.pipeline"
+
+
+def test_heads_carry_the_marks_of_their_callers() -> None:
+    marks = 1 << 23
+    raw = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
+    for cache, wanted in ((HeadCache(), 0), (HeadCache(marks=marks), marks)):
+        for _ in range(2):
+            head = RequestReader(cache, 100).receive(raw)
+            assert head is not None
+            assert head.tag & marks == wanted

@@ -11,6 +11,7 @@ from tests.fakes import FakeCatalog, FakeModel
 from salver import __version__
 from salver.errors import ErrorKind, QueueFull, RequestError
 from salver.inference.metadata import ModelMetadata, TensorMetadata
+from salver.server.extensions import EXTENSIONS
 from salver.server.rest.status import HTTP_STATUS
 
 
@@ -63,10 +64,7 @@ def test_the_server_names_itself_and_its_extensions() -> None:
     assert ask(catalog(), "GET", "/v2").json() == {
         "name": "salver",
         "version": __version__,
-        "extensions": [
-            *("binary_tensor_data", "generate", "model_configuration", "model_repository"),
-            *("parameters", "statistics"),
-        ],
+        "extensions": list(EXTENSIONS),
     }
 
 
