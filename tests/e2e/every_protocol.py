@@ -12,25 +12,18 @@ import base64
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import httpx
 import numpy as np
-import pytest
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import np_to_triton_dtype
 
 from salver.protocol import tfs_pb2
+from tests.e2e.question import Arrays, Question, compare
 
-Arrays = Mapping[str, Any]
-"""Arrays by the name of the input or output; texts and bytes as arrays of objects."""
-NUMBERS = {"rtol": 1e-5, "atol": 1e-6}
-"""What float32 allows."""
-LIKE = {"rel": 1e-5, "abs": 1e-6}
-"""The same for objects."""
 TABLES = ("split", "records", "csv", "parquet")
 JSON_FORMS = ("V1", "TFS REST", "V2 JSON", "instances", "inputs", "split", "records")
 DT = {
@@ -53,27 +46,6 @@ VALUES = {1: "float_val", 2: "double_val", 7: "string_val", 9: "int64_val", 10: 
 VALUES |= {22: "uint32_val", 23: "uint64_val"}
 
 
-@dataclass(frozen=True)
-class Question:
-    """What one model is asked, and what its framework answers.
-
-    `inputs` have the names, datatypes and rows that V2 takes. `expected` holds all the outputs that
-    the model gives; where `outputs` names some, those; objects are JSON texts where a protocol has
-    tensors. `columns` are the names of a matrix's columns in tables, `column` that of the only
-    output where MLflow answers with a table. `without` says which forms cannot carry it, each with
-    the reason.
-    """
-
-    model: str
-    inputs: Arrays
-    expected: Arrays
-    columns: tuple[str, ...] = ()
-    column: str = ""
-    outputs: tuple[str, ...] = ()
-    tolerance: Mapping[str, float] = field(default_factory=lambda: NUMBERS)
-    without: Mapping[str, str] = field(default_factory=dict)
-
-
 def judge(url: str, grpc_address: str, question: Question) -> list[str]:
     """Asks over every protocol and compares; gives the names of the forms that were asked."""
     unknown = set(question.without) - set(FORMS)
@@ -85,31 +57,8 @@ def judge(url: str, grpc_address: str, question: Question) -> list[str]:
             found = FORMS[name](grpc_address if "gRPC" in name else url, question)
         except Exception as error:
             raise AssertionError(f"{question.model} over {name}: {error}") from error
-        _compare(f"{question.model} over {name}", found, question)
+        compare(f"{question.model} over {name}", found, question)
     return asked
-
-
-def _compare(subject: str, found: Arrays, question: Question) -> None:
-    assert set(found) == set(question.expected), f"{subject}: has the outputs {sorted(found)}"
-    for name, wanted in question.expected.items():
-        values, wanted = np.asarray(found[name]), np.asarray(wanted)
-        assert values.shape == wanted.shape, f"{subject}: {name} has the shape {values.shape}"
-        if wanted.dtype == object and isinstance(wanted.flat[0], dict):
-            objects = [each if isinstance(each, dict) else json.loads(each) for each in values.flat]
-            assert objects == [pytest.approx(each, **LIKE) for each in wanted.flat], subject
-            continue
-        if wanted.dtype.kind in "OUS":
-            texts = [_text(each) for each in values.ravel()]
-            assert texts == [_text(each) for each in wanted.ravel()], f"{subject}: {name}"
-            continue
-        numbers = np.asarray(values, np.float64)
-        np.testing.assert_allclose(
-            numbers, wanted, **question.tolerance, err_msg=f"{subject}: {name}"
-        )
-
-
-def _text(value: Any) -> str:
-    return (value if isinstance(value, bytes) else str(value).encode()).decode("latin-1")
 
 
 # --- V1, and TensorFlow Serving's REST ----------------------------------------------------------

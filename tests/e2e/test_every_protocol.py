@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from tests import models
-from tests.e2e.every_protocol import FORMS, TABLES, Question, judge
+from tests.e2e.every_protocol import FORMS, TABLES, judge
 from tests.e2e.program_environment import ROOT, build_jar, java, rscript
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 from tests.e2e.triton_kit import write_repository
 

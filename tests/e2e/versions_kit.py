@@ -21,7 +21,8 @@ import numpy as np
 from salver.artifacts.requirements import requirements_of
 from salver.backends.environments.manager import PreparedEnvironment, PythonEnvironments
 from salver.inference.requirements import Requirements
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving, wait_until
 from tests.e2e.version_programs import PROGRAMS
 

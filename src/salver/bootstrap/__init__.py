@@ -11,11 +11,9 @@ import gc
 import logging
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -26,6 +24,7 @@ from salver.backends.local.catalog import LocalCatalog
 from salver.backends.local.region_table import RegionTable
 from salver.backends.processes.kept_logs import KeptLogs
 from salver.bootstrap.controls import server_controls, trace_files
+from salver.bootstrap.run_folder import RunFolder, new_run_folder
 from salver.control.resources import JsonObject
 from salver.engine.directory import ModelDirectory
 from salver.errors import ArtifactError, LoadFailed, StartupError
@@ -106,29 +105,42 @@ def serve(
         environments=environments,
         logs=KeptLogs(settings.state_dir / "logs" if is_kept else None, echo=echo),
     )
-    regions = _client_regions(settings, catalog)
+    folder = new_run_folder()
+    regions = _client_regions(settings, catalog, folder)
     traces = trace_files(settings)
     controls = server_controls(settings, catalog, traces, log_handler)
     try:
         catalog.prepare(found)
         applied = (*manifests, *graphs)
         server = _Server(
-            catalog, settings, registry, environments, found, applied, is_kept, regions, controls
+            catalog,
+            settings,
+            registry,
+            environments,
+            found,
+            applied,
+            is_kept,
+            folder,
+            regions,
+            controls,
         )
         return uvloop.run(server.run(announce))
     finally:
         catalog.close()
         if regions is not None:
             regions.close()
+        folder.close()
         traces.close(_TRACES_S)
         echo.close(_ECHO_S)
 
 
-def _client_regions(settings: ServeSettings, catalog: LocalCatalog) -> RegionTable | None:
+def _client_regions(
+    settings: ServeSettings, catalog: LocalCatalog, run: RunFolder
+) -> RegionTable | None:
     """What clients share with the models of this catalog; None if none is to be taken."""
     if settings.client_shared_memory == "off":
         return None
-    folder = Path(tempfile.mkdtemp(prefix="salver-regions-"))
+    folder = run.made("regions")
     catalog.shares_memory(folder)
     return RegionTable(folder)
 
@@ -179,6 +191,7 @@ class _Server:
         found: list[ModelTarget],
         manifests: Sequence[JsonObject],
         is_kept: bool,
+        folder: RunFolder,
         regions: RegionTable | None,
         controls: ServerControls,
     ) -> None:
@@ -189,6 +202,7 @@ class _Server:
         self._manifests = manifests
         self._environments = environments
         self._is_kept = is_kept
+        self._folder = folder
         self._regions = regions
         self._controls = controls
         self._directory = ModelDirectory(catalog)
@@ -206,7 +220,7 @@ class _Server:
             loop.add_signal_handler(signum, _stop_or_exit, stop)
         self._catalog.start_checks()
         spans = span_sink(self._settings)
-        tritons = await triton_leases(self._catalog, self._settings)
+        tritons = await triton_leases(self._catalog, self._settings, self._folder.made("tritons"))
         control = ControlPlane(
             self._catalog,
             self._directory,
@@ -220,6 +234,8 @@ class _Server:
             await self._run(control, announce, stop, spans)
         finally:
             await control.close()
+            # A Triton waits for whoever is connected to it.
+            self._catalog.end_workers()
             await tritons.close()
             await self._environments.close()
         return 0

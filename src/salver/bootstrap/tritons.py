@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from salver.backends.local.catalog import LocalCatalog
 from salver.backends.processes.tritonserver import TritonOptions
@@ -11,9 +12,12 @@ from salver.backends.processes.tritonserver_leases import TritonLeases
 from salver.settings import ServeSettings
 
 
-async def triton_leases(catalog: LocalCatalog, settings: ServeSettings) -> TritonLeases:
+async def triton_leases(
+    catalog: LocalCatalog, settings: ServeSettings, folder: Path
+) -> TritonLeases:
     """Ready for workers to ask for models. No Triton is started, or looked for, before one does."""
     leases = TritonLeases(
+        folder,
         partial(find_tritonserver, settings.tritonserver),
         partial(catalog.logs.open, "default"),
         TritonOptions(

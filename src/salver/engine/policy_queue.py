@@ -86,7 +86,7 @@ class PolicyQueue(ModelQueue):
         """Lines the call up, or refuses it: False."""
         line = self._lined_up
         level = line.level_of(said.priority)
-        if len(line) >= self._max_queued:
+        if len(line) + self._held >= self._max_queued:
             text = f"{self.label} has {self._max_queued} requests waiting, its limit: retry later"
             self._refuse(call, ErrorKind.QUEUE_FULL, text)
             return False
@@ -100,6 +100,11 @@ class PolicyQueue(ModelQueue):
         now_s = self._clock()
         self._look_at(line.enter(call, level, said.timeout_us * 1e-6, now_s), now_s)
         return True
+
+    @property
+    def _held(self) -> int:
+        """Answers that wait for others: there is no other bound on them."""
+        return 0 if self._order is None else max(0, len(self._order) - self._in_flight)
 
     # Time passes.
 

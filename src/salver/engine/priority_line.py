@@ -171,7 +171,7 @@ class PriorityLine:
         return taken
 
     def run_out(self, now_s: float) -> list[Call]:
-        """Takes out those whose time in the queue has passed and that are refused for it.
+        """Takes out those whose time in the queue has passed: those that are refused for it.
 
         Looks no further than it has to: where all of a level have the same limit, the first that
         is in time ends the search.
@@ -183,12 +183,14 @@ class PriorityLine:
             if level.policy.is_delaying:
                 continue
             if level.has_overrides:
-                rejected += [call for call, expires_s in line if expires_s <= now_s]
+                late = [call for call, expires_s in line if expires_s <= now_s]
                 self._keep(line, [each for each in line if each[1] > now_s])
             else:
+                late = []
                 while line and line[0][1] <= now_s:
-                    rejected.append(line.popleft()[0])
+                    late.append(line.popleft()[0])
                     self._length -= 1
+            rejected += [call for call in late if not call.is_abandoned]
             self._drop_empty(number)
         return rejected
 

@@ -16,6 +16,7 @@ import msgspec
 from salver.errors import LoadFailed, MissingFramework
 from salver.inference.metadata import DATATYPES, TensorMetadata
 from salver.runtimes.ports import ModelSource
+from salver.runtimes.program_tensors import MOST_RANK, MOST_SIZE
 
 FILE_NAME = "salver-program.json"
 R_WRAPPER = Path(__file__).with_name("program.R")
@@ -169,7 +170,7 @@ def _settings(source: ModelSource, path: Path) -> ProgramSettings:
         raise LoadFailed(
             f"model '{source.name}': {path} cannot be read: {error.strerror}; it says what to run"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LoadFailed(
             f"model '{source.name}': {path} is no JSON: {error}; correct it"
         ) from error
@@ -195,11 +196,13 @@ def _tensors(
     source: ModelSource, declared: tuple[ProgramTensor, ...] | None
 ) -> tuple[TensorMetadata, ...] | None:
     for each in declared or ():
-        if each.datatype not in DATATYPES or any(size < -1 for size in each.shape or ()):
+        shape = each.shape or ()
+        is_sane = len(shape) <= MOST_RANK and all(-1 <= size <= MOST_SIZE for size in shape)
+        if each.datatype not in DATATYPES or not is_sane:
             raise LoadFailed(
                 f"model '{source.name}': '{each.name}' is declared as {each.datatype} of shape "
-                f"{list(each.shape or ())}; use one of {', '.join(sorted(DATATYPES))} and sizes "
-                "from -1"
+                f"{list(shape[:MOST_RANK])}; use one of {', '.join(sorted(DATATYPES))} and at most "
+                f"{MOST_RANK} sizes, each from -1 to {MOST_SIZE}"
             )
     if declared is None:
         return None

@@ -99,6 +99,10 @@ class Supervisor:
                 except BrokenProtocol as error:
                     self._lose(str(error))
                     raise ModelFailed(f"its program {error}") from error
+                except MemoryError:
+                    # What is left of the message would be taken for the beginning of the next.
+                    self._lose("sent a message that its worker has no memory for")
+                    raise
                 else:
                     self._failures = 0
                     return message

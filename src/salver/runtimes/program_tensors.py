@@ -19,6 +19,9 @@ from salver.runtimes.program_frames import Message
 
 _ANY_SHAPE = "*"
 _LENGTH = struct.Struct("<I")
+MOST_SIZE = 1 << 40
+MOST_RANK = 32
+"""Of a shape, whatever is said of it: larger ones neither NumPy nor the protocols carry."""
 
 
 def raw_of(tensor: Tensor) -> bytes | memoryview:
@@ -124,8 +127,11 @@ def _shape(text: str, name: str) -> tuple[int, ...]:
         shape = tuple([int(size) for size in text.split(",")]) if text else ()
     except ValueError:
         raise ValueError(f"'{name}' has the shape {text!r}: give numbers, as 2,4") from None
-    if any(size < -1 for size in shape):
-        raise ValueError(f"'{name}' has the shape {text!r}: a size is -1 or more")
+    if len(shape) > MOST_RANK or any(not -1 <= size <= MOST_SIZE for size in shape):
+        raise ValueError(
+            f"'{name}' has the shape {text[:100]!r}: give at most {MOST_RANK} sizes, each from -1 "
+            f"to {MOST_SIZE}"
+        )
     return shape
 
 

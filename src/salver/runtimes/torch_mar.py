@@ -26,6 +26,7 @@ from salver.runtimes.torch_context import Context
 from salver.runtimes.torch_handlers import default_handler, stand_in
 from salver.runtimes.torch_unpack import unpacked
 from salver.runtimes.user_module import import_user_module, user_failures
+from salver.spec.yaml_source import read_documents
 
 logger = logging.getLogger("salver.worker")
 
@@ -65,6 +66,8 @@ def read_mar(torch: Any, source: ModelSource, path: Path, device: Any) -> MarMod
     config = _config(folder, manifest.model.config_file or "model-config.yaml")
     batch_size = _batch_size(config)
     _report(source.name, manifest, config)
+    for each in (manifest.model.serialized_file, manifest.model.model_file):
+        _check_within(source, folder, each)
     context = Context(
         model_name=manifest.model.model_name or source.name,
         model_dir=str(folder),
@@ -84,10 +87,23 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
         return {}
     import yaml
 
-    found = yaml.safe_load(path.read_text())
+    text = path.read_text()
+    documents = read_documents(text)
+    if documents and documents[0].value is None and documents[0].findings:
+        # Nested beyond measure, or a few lines whose aliases stand for more than memory holds.
+        raise ValueError(f"{name} is no YAML that is read: {documents[0].findings[0][1]}")
+    found = yaml.safe_load(text)
     if found is not None and not isinstance(found, dict):
         raise ValueError(f"{name} is no mapping of settings")
     return found or {}
+
+
+def _check_within(source: ModelSource, folder: Path, name: str) -> None:
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise LoadFailed(
+            f"model '{source.name}': the archive's manifest names {name!r}, which leads out of it; "
+            "archive the file with it"
+        )
 
 
 def _batch_size(config: dict[str, Any]) -> int:
@@ -228,8 +244,15 @@ def _values(tensor: Tensor) -> list[Any]:
     data = tensor.data if tensor.data.ndim else tensor.data.reshape(1)
     values: list[Any] = data.tolist()
     if tensor.parameters.get("content_type") == "json":
-        return [json.loads(each) for each in values]
+        return [_json(tensor.name, each) for each in values]
     return values
+
+
+def _json(name: str, text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"input '{name}' holds a text that is no JSON: {error}") from error
 
 
 def answer_of(answers: list[Any]) -> Any:

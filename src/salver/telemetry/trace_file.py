@@ -8,6 +8,7 @@ all go to `FILE`. What finds the queue full, or would take more disk than allowe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -19,6 +20,8 @@ _MOST_PENDING_BYTES = 8 << 20
 """Traces that wait for a file to be full are written when they take more memory than this."""
 MOST_BYTES = 256 << 20
 """What all files of one run may take: callers turn tracing on, and must not fill the disk."""
+_LEAST_FILE_BYTES = 4 << 10
+"""What a file takes of the disk, however short it is."""
 _FLUSH_EVERY_S = 1.0
 _BEGIN, _END, _BETWEEN = b"[", b"]", b","
 _FLUSH = (0, b"")
@@ -41,8 +44,10 @@ class TraceFiles:
         self._pending: dict[int, list[bytes]] = {}
         self._pending_bytes = 0
         self._files = 0
-        self._has_begun = False
+        self._size = 0
+        """Of the file that has no number."""
         self._has_warned = False
+        self._is_failing = False
         self._is_closing = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -111,35 +116,53 @@ class TraceFiles:
     def _write_numbered(self, traces: list[bytes]) -> None:
         self._pending_bytes -= sum(map(len, traces))
         body = _BEGIN + _BETWEEN.join(traces) + _END
-        if self._may_write(len(body), len(traces)):
-            path = self.path.with_name(f"{self.path.name}.{self._files}")
+        path = self.path.with_name(f"{self.path.name}.{self._files}")
+        if self._write(path, 0, body, len(traces), max(len(body), _LEAST_FILE_BYTES)):
             self._files += 1
-            self._write(path, body, len(traces), is_new=True)
 
     def _append(self, traces: list[bytes]) -> None:
-        body = (_BETWEEN if self._has_begun else _BEGIN) + _BETWEEN.join(traces) + _END
-        if self._may_write(len(body), len(traces)):
-            is_new, self._has_begun = not self._has_begun, True
-            self._write(self.path, body, len(traces), is_new=is_new)
+        body = (_BETWEEN if self._size else _BEGIN) + _BETWEEN.join(traces) + _END
+        start = max(0, self._size - len(_END))
+        if self._write(self.path, start, body, len(traces), len(body)):
+            self._size = start + len(body)
 
-    def _may_write(self, size: int, count: int) -> bool:
-        if size <= self._left_bytes:
-            self._left_bytes -= size
-            return True
-        self.dropped += count
-        if not self._has_warned:
-            self._has_warned = True
-            _LOG.warning("traces in %s take all the disk they may: no more", self.path)
-        return False
-
-    def _write(self, path: Path, body: bytes, count: int, *, is_new: bool) -> None:
+    def _write(self, path: Path, start: int, body: bytes, count: int, cost: int) -> bool:
+        """Writes what the file is to have from `start` on; or leaves it as it was: False."""
+        if cost > self._left_bytes:
+            self.dropped += count
+            if not self._has_warned:
+                self._has_warned = True
+                _LOG.warning("traces in %s take all the disk they may: no more", self.path)
+            return False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb" if is_new else "r+b") as file:
-                if not is_new:
-                    file.seek(-len(_END), 2)
-                file.write(body)
+            _put(path, start, body)
         except OSError as error:
             # The thread is a boundary: a full disk costs traces and never a request.
             self.dropped += count
-            _LOG.warning("traces could not be written to %s: %s", path, error)
+            if not self._is_failing:
+                self._is_failing = True
+                _LOG.warning("traces could not be written to %s: %s", path, error)
+            return False
+        self._left_bytes -= cost
+        self._is_failing = False
+        return True
+
+
+def _put(path: Path, start: int, body: bytes) -> None:
+    """Writes all of it at `start`; if that fails, the file ends as before. Raises `OSError`."""
+    with path.open("r+b" if start else "wb", buffering=0) as file:
+        try:
+            file.seek(start)
+            left = memoryview(body)
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(start)
+                if start:
+                    file.seek(start)
+                    file.write(_END)
+                else:
+                    path.unlink()
+            raise

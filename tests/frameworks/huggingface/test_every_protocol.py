@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 from tests.frameworks.huggingface.conftest import png
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 from tests.frameworks.mlflow.zoo import FLOWERS, PERSONS
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import openvino
 import pytest
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 
 ROWS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)

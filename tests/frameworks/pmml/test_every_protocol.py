@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from pypmml import Model
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 from tests.frameworks.pmml.documents import naive_bayes
 from tests.frameworks.pmml.test_serving import own_document

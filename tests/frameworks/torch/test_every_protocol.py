@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.e2e.every_protocol import Question, judge
+from tests.e2e.every_protocol import judge
+from tests.e2e.question import Question
 from tests.e2e.server import Server, serving
 from tests.frameworks.torch.test_formats import ARGUMENTS, CLASSES, NAMES, expected
 

@@ -109,6 +109,20 @@ def test_who_has_waited_too_long_is_refused_at_that_moment() -> None:
     assert queue.metrics.errors == 3
 
 
+def test_who_has_left_is_not_refused_for_having_waited() -> None:
+    for own in ({}, {"timeout": 500_000}):
+        loop = Loop()
+        policy = QueuePolicy(timeout_s=2.0, allows_override=True)
+        queue = make_queue(loop, Scheduling(policy=policy))
+        left = said(loop, **own)
+        queue.submit(left)
+        left.is_abandoned = True
+        loop.run(until_s=3.0)
+        assert not left.outcomes
+        assert queue.is_empty
+        assert queue.metrics.policies.timed_out.value == queue.metrics.errors == 0
+
+
 def test_a_request_s_own_limit_holds_where_the_model_has_none() -> None:
     loop = Loop()
     queue = make_queue(loop, Scheduling(policy=QueuePolicy(allows_override=True)))
@@ -224,6 +238,32 @@ def test_who_has_left_holds_nobody_up() -> None:
     calls[0].is_abandoned = True
     workers[1].answer()
     assert calls[1].outcomes == [b"answer"]
+
+
+def test_answers_that_are_held_back_count_as_requests_that_wait() -> None:
+    loop = Loop()
+    queue = make_queue(loop, Scheduling(keeps_order=True))
+    slow, quick = Worker(queue), Worker(queue)
+    first = said(loop)
+    queue.add(slow)
+    queue.submit(first)
+    loop.run()
+    queue.add(quick)
+    held = [said(loop) for _ in range(50)]
+    for call in held:
+        queue.submit(call)
+        loop.run()
+        quick.answer()
+    refused = said(loop)
+    queue.submit(refused)
+    assert refused.outcomes == [ErrorKind.QUEUE_FULL]
+    slow.answer()
+    assert all(call.outcomes == [b"answer"] for call in (first, *held))
+    taken = said(loop)
+    queue.submit(taken)
+    loop.run()
+    quick.answer()
+    assert taken.outcomes == [b"answer"]
 
 
 class Machine:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -242,6 +243,10 @@ def test_all_that_it_has_started_ends_with_it(program: Write, tmp_path: Path) ->
     with loaded(program(code)):
         child = int((tmp_path / "pid").read_text())
         assert Path(f"/proc/{child}/stat").exists()
+    ends_s = time.monotonic() + 10
+    # It has been sent SIGKILL, which takes a moment.
+    while not _is_dead(child) and time.monotonic() < ends_s:
+        time.sleep(0.01)
     assert _is_dead(child)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ def test_what_waits_for_its_file_is_written_when_the_settings_change(tmp_path: P
 def test_what_would_take_too_much_disk_is_dropped_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = TraceFiles(tmp_path / "t.json", most_bytes=100, flush_every_s=LONG_S)
+    files = TraceFiles(tmp_path / "t.json", most_bytes=16 << 10, flush_every_s=LONG_S)
     for trace in traces(9):
         files.record(trace, 1)
     files.close(5)
     written = list(tmp_path.iterdir())
-    assert sum(each.stat().st_size for each in written) <= 100
+    # Short as they are, each takes a block of the disk.
+    assert len(written) == 4
     assert files.dropped == 9 - len(written)
     assert caplog.text.count("all the disk they may") == 1
 
@@ -79,6 +81,34 @@ def test_a_folder_that_cannot_be_written_costs_traces_and_nothing_else(tmp_path:
     files.record(traces(1)[0], 0)
     files.close(5)
     assert files.dropped == 1
+
+
+@pytest.mark.parametrize("frequency", [0, 1])
+def test_a_disk_that_is_full_for_a_while_leaves_whole_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, frequency: int
+) -> None:
+    files = TraceFiles(tmp_path / "t.json", flush_every_s=LONG_S)
+    first, second, third, fourth = traces(4)
+    long = second[:-1] + b',"data":"' + b"x" * 4096 + b'"}'
+    files.record(first, frequency)
+    files.write_waiting()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+    try:
+        for each in (long, long):
+            files.record(each, frequency)
+            files.write_waiting()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert files.dropped == 2
+    assert caplog.text.count("could not be written") == 1
+    for each in (third, fourth):
+        files.record(each, frequency)
+        files.write_waiting()
+    files.close(5)
+    names = [f"t.json.{each}" for each in range(3)] if frequency else ["t.json"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    assert [each for name in names for each in ids(tmp_path / name)] == [0, 2, 3]
 
 
 def test_without_traces_nothing_is_made(tmp_path: Path) -> None:

@@ -498,14 +498,18 @@ class LocalCatalog:
                 return
             await asyncio.sleep(0.01)
 
-    def close(self) -> None:
-        """Ends all workers and fork servers."""
+    def end_workers(self) -> None:
+        """All workers end, and so let go of what they hold of other servers; `close` is to follow."""
         if self._checker is not None:
             self._checker.cancel()
         if self._pool is not None:
             self._pool.close()
         for model in list(self._running.values()):
             model.close()
+
+    def close(self) -> None:
+        """Ends all workers and fork servers."""
+        self.end_workers()
         for environment in self._environments.values():
             environment.close()
         self.logs.close()

@@ -40,7 +40,9 @@ from salver.protocol.operations import Operation, is_stream, operation_of
 logger = logging.getLogger("salver.supervisor")
 
 _SOCKET_BUFFER_BYTES = 1 << 20
-_CAUSE_WAIT_S = 0.05
+_CAUSE_WAIT_S = 1.0
+"""How long after its socket a worker may close before its requests are told that it has ended. The
+fork server says why within a millisecond, unless the machine is busy or there is much to free."""
 _KINDS = {int(kind): kind for kind in ErrorKind}
 _CANCELLED = (Operation.STEP, Operation.STREAM)
 """What a worker looks up from now and then, to see whether somebody still waits."""
@@ -234,7 +236,7 @@ class LocalReplica(asyncio.Protocol):
         if self._has_ended:
             self._report_death()
         else:
-            # The fork server is about to say why; not for long, since requests are waiting.
+            # The fork server is about to say why; if it does not, requests are waiting.
             self._owner.on_closed(self)
             self._report = self._loop.call_later(_CAUSE_WAIT_S, self._report_death)
 

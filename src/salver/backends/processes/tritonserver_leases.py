@@ -15,7 +15,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -33,6 +32,8 @@ logger = logging.getLogger("salver.processes")
 
 _LINGER_S = 5.0
 """How long a model is kept that nobody holds: a worker that has died is soon replaced."""
+_LEAVE_S = 1.0
+"""How long workers, which have been told to end, may take to let go of their models."""
 _MOST_LINE_BYTES = 1 << 16
 _MOST_FILES = 10_000
 
@@ -65,10 +66,12 @@ class _Model:
 
 
 class TritonLeases:
-    """Gives workers what they ask for. `find` gives Triton's program; `open_log` a log by name."""
+    """Gives workers what they ask for, by a socket in `folder`, which is its own and has Triton's
+    repositories. `find` gives Triton's program; `open_log` a log by name."""
 
     def __init__(
         self,
+        folder: Path,
         find: Callable[[], str],
         open_log: Callable[[str], OutputLog],
         options: TritonOptions,
@@ -81,12 +84,14 @@ class TritonLeases:
         self._options = options
         self._clock = clock
         self._linger_s = linger_s
-        self._folder = Path(tempfile.mkdtemp(prefix="salver-triton-"))
+        self._folder = folder
         self._server: asyncio.Server | None = None
         self._children: list[TritonChild] = []
         self._models: dict[tuple[TritonChild, str], _Model] = {}
         self._restoring: set[TritonChild] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        """Those that have a model, or ask for one."""
         self._is_closed = False
 
     @property
@@ -102,21 +107,28 @@ class TritonLeases:
     async def start(self) -> None:
         """Listens from now on."""
         self._server = await asyncio.start_unix_server(
-            self._serve, self.address, limit=_MOST_LINE_BYTES
+            self._on_worker, self.address, limit=_MOST_LINE_BYTES
         )
 
     async def close(self) -> None:
-        """Ends all Tritons."""
+        """Ends all Tritons, once the workers have gone; these are not waited for for long."""
         self._is_closed = True
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=_LEAVE_S)
+        tasks = [*self._workers, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(child.close() for child in self._children))
         shutil.rmtree(self._folder, ignore_errors=True)
 
     # One worker.
+
+    def _on_worker(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of its own, since asyncio would log that its own has been cancelled.
+        self._spawn(self._serve(reader, writer), self._workers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """A worker's connection: it lasts as long as the worker, so it has no deadline."""
@@ -241,10 +253,13 @@ class TritonLeases:
                 with contextlib.suppress(OSError):
                     (model.child.repository / model.name).unlink()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(
+        self, work: Coroutine[None, None, None], among: set[asyncio.Task[None]] | None = None
+    ) -> None:
+        tasks = self._tasks if among is None else among
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
 
 def _link(place: Path, folder: str) -> None:

@@ -15,11 +15,14 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salver.errors import StorageError
+from salver.spec.yaml_source import read_documents
 from salver.storage.mlflow_references import Reference
 from salver.storage.transfer import Transfer
 from salver.storage.uris import scheme_of, shown
 
 _READ_S = 10.0
+_MOST_BYTES = 1 << 20
+"""Of a file in MLflow's folder; they have a few lines."""
 
 Get = Callable[[str, Transfer], bytes]
 """Fetches the JSON at a URL of the tracking server."""
@@ -59,7 +62,7 @@ class RestTracking:
         """See `Tracking`."""
         try:
             return self._find(reference, transfer)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise _no_tracking(transfer.uri) from error
 
     def _find(self, reference: Reference, transfer: Transfer) -> str:
@@ -112,7 +115,7 @@ def version_at(known: list[tuple[str, str]], wanted: str, transfer: Transfer) ->
     fitting = [v for stage, v in known if wanted == "latest" or stage.lower() == wanted.lower()]
     if not fitting:
         raise StorageError(f"{transfer.uri}: no version is at '{wanted}'; name one by its number")
-    return max(fitting, key=int)
+    return max(fitting, key=lambda version: int(version) if version.isdecimal() else -1)
 
 
 class DatabaseTracking:
@@ -209,7 +212,7 @@ class FolderTracking:
 
     def _alias(self, path: Path, transfer: Transfer) -> str:
         try:
-            return path.read_text().strip()
+            return _text(path).strip()
         except OSError as error:
             raise self._nothing(transfer) from error
 
@@ -227,10 +230,24 @@ class FolderTracking:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        documents = read_documents(_text(path))
+    except OSError as error:
         raise StorageError(f"{path} cannot be read ({error}); is it MLflow's?") from error
+    found = documents[0].value if documents else None
+    if found is None and documents and documents[0].findings:
+        where, fault = documents[0].mark(()), documents[0].findings[0][1]
+        raise StorageError(
+            f"{path} cannot be read (line {where.line}, column {where.column}: {fault}); is it "
+            "MLflow's?"
+        )
     return found if isinstance(found, dict) else {}
+
+
+def _text(path: Path) -> str:
+    """Raises `StorageError` for a file that is too large, and `OSError`."""
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise StorageError(f"{path} is larger than {_MOST_BYTES >> 20} MiB; is it MLflow's?")
+    return content.decode(errors="replace")

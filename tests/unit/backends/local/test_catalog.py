@@ -13,6 +13,7 @@ from tests.unit.backends.local.stage import OPTIONS, ORDER, AwaitedCall, SelfAct
 from salver.artifacts.layout import ModelTarget
 from salver.artifacts.overrides import ModelOverrides
 from salver.backends.local.catalog import LocalCatalog, options_of
+from salver.backends.local.environment import Environment
 from salver.errors import LoadFailed, ModelNotFound
 from salver.settings import ServeSettings
 from salver.telemetry.registry import Registry
@@ -30,6 +31,9 @@ class Catalog(LocalCatalog):
             self.registry,
             clock=stage.clock,
         )
+
+    def environment(self, *_: object, **__: object) -> Environment:  # type: ignore[override]
+        return self.stage  # type: ignore[return-value]
 
     def labels(self) -> set[str]:
         """The models that have metrics."""
@@ -128,7 +132,6 @@ def target(refusal: str = "") -> ModelTarget:
 
 def found_again(catalog: Catalog, *targets: ModelTarget) -> None:
     catalog._discover = lambda: targets
-    catalog.environment = lambda *_: catalog.stage  # type: ignore[method-assign, assignment]
 
 
 @on_stage()
@@ -164,5 +167,6 @@ async def test_what_never_could_be_read_and_is_gone_is_told(catalog: Catalog) ->
 @on_stage(memory_budget=1 << 30)
 async def test_the_pool_says_why_a_model_cannot_be_read(catalog: Catalog) -> None:
     found_again(catalog, target("it is empty"))
+    await catalog.load_all([target("it is empty")])
     with pytest.raises(LoadFailed, match="it is empty"):
         await catalog.load("iris")

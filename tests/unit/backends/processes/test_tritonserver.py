@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -41,6 +43,8 @@ class Tritons:
         program.chmod(0o755)
         self.logs: dict[str, OutputLog] = {}
         self.leases = TritonLeases(
+            # A socket's path must be short, and pytest's are not.
+            Path(tempfile.mkdtemp(prefix="salver-test-")),
             lambda: find_tritonserver(str(program)),
             lambda name: self.logs.setdefault(name, OutputLog()),
             TritonOptions(start_timeout_s=start_timeout_s, load_timeout_s=10.0, grace_s=2.0),
@@ -263,6 +267,22 @@ def test_without_a_program_the_model_its_backend_and_the_remedies_are_named(
         lease.close()
 
     run(test, tmp_path)
+
+
+def test_a_worker_that_stays_is_not_waited_for_and_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = put(tmp_path / "m")
+
+    async def test(made: Tritons) -> None:
+        lease = made.lease(model)
+        await asyncio.to_thread(lease.ask, 10.0)
+        await made.leases.close()
+        assert made.pids() == []
+        lease.close()
+
+    run(test, tmp_path)
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
 @pytest.mark.parametrize("line", [b"no json\n", b'{"name": "../x", "folder": "/"}\n', b"{}\n"])
