@@ -9,10 +9,6 @@ import pytest
 from tests.e2e.zoo import Zoo, zoo_serving
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "versions: heavy, runs only when asked for: -m versions")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out what is to be asked for."""
     if "versions" in config.getoption("markexpr"):

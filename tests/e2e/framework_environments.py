@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -53,8 +54,10 @@ def framework_python(name: str) -> Path:
 
 def _made(folder: Path, requirements: list[Path]) -> Path:
     python, stamp = folder / "bin" / "python", folder / "requirements.json"
-    texts = [path.read_text() for path in (*requirements, ROOT / "pyproject.toml")]
-    wanted = json.dumps([*texts, *TOOLS, sys.version])
+    texts = [path.read_text() for path in requirements]
+    # What an installation of Salver consists of; its tools' settings are none of it.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = json.dumps([*texts, project, *TOOLS, sys.version])
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     shutil.rmtree(folder, ignore_errors=True)
