@@ -322,3 +322,36 @@ def test_a_link_out_of_a_repository_serves_what_it_leads_to(tmp_path: Path) -> N
     assert done.returncode == 1
     assert "loop.onnx" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_model_stops_no_other_of_its_folder(tmp_path: Path) -> None:
+    """Without a memory budget all files are read at the start."""
+    models.save_sklearn_lr(tmp_path / "good.joblib")
+    (tmp_path / "bad.joblib").write_bytes(b"<!DOCTYPE html>")
+    (tmp_path / "two" / "1").mkdir(parents=True)
+    with serving(str(tmp_path), "--compile", "off") as server:
+        index = {each["name"]: each for each in server.post("/v2/repository/index").json()}
+        assert index["good"]["state"] == "READY"
+        for name, said in (("bad", "<!DOCTYPE html>"), ("two", "must hold exactly one model")):
+            assert index[name]["state"] == "UNAVAILABLE"
+            assert said in index[name]["reason"]
+            refused = server.post(f"/v1/models/{name}:predict", {"instances": [ROW]})
+            assert refused.status_code == 503
+            assert said in refused.json()["error"]
+        assert "model 'bad' could not be loaded" in server.log.read_text()
+        assert server.post("/v2/repository/models/good/load").status_code == 200
+        assert good(server).json() == {"predictions": [1]}
+        models.save_sklearn_lr(tmp_path / "bad.joblib")
+        assert server.post("/v2/repository/models/bad/load").status_code == 200
+        answer = server.post("/v1/models/bad:predict", {"instances": [ROW]})
+        assert answer.json() == {"predictions": [1]}
+
+
+def test_a_folder_without_a_model_that_can_be_read_ends_the_start(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    for name in ("a.joblib", "b.onnx"):
+        (tmp_path / "models" / name).write_bytes(b"<!DOCTYPE html>")
+    done = serve(tmp_path / "models")
+    assert done.returncode == 1
+    assert "a.joblib is no model that Salver knows" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

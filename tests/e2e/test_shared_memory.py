@@ -408,6 +408,13 @@ def test_memory_is_for_callers_on_this_machine_if_it_is_wanted_at_all(tmp_path: 
                 assert "on this machine" in refusal(outer[name], "simple", inputs).message()
                 with pytest.raises(InferenceServerException, match="loopback"):
                     outer[name].client.get_system_shared_memory_status()
+                # Nor may callers from elsewhere change the server; they may look.
+                outer[name].client.get_trace_settings()
+                with pytest.raises(InferenceServerException, match="--admin-key"):
+                    outer[name].client.update_trace_settings(settings={"trace_rate": "5"})
+                with pytest.raises(InferenceServerException, match="--admin-key"):
+                    outer[name].client.update_log_settings({"log_info": False})
+                wire.client.update_trace_settings(settings={"trace_rate": "5"})
 
 
 def own_address() -> str | None:

@@ -251,7 +251,7 @@ def test_a_wrong_configuration_names_line_and_field(tmp_path: Path) -> None:
     write_repository(folder)
     (folder / "add" / "config.pbtxt").write_text('backend: "python"\nmax_batchsize: 3\n')
     done = subprocess.run(
-        command("serve", str(folder), "--http-port", "0"),
+        command("serve", str(folder / "add"), "--http-port", "0"),
         capture_output=True,
         text=True,
         timeout=30,
@@ -262,6 +262,51 @@ def test_a_wrong_configuration_names_line_and_field(tmp_path: Path) -> None:
     assert "config.pbtxt:2: max_batchsize: is no field of Triton's" in done.stderr
     assert "did you mean 'max_batch_size'?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_hostile_folders_leave_the_models_beside_them_be(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    write_repository(folder)
+    for each in folder.iterdir():
+        if each.name not in ("add", "texts"):
+            shutil.rmtree(each)
+    maps = 'input_map {key: "X" value: "X"} output_map {key: "Y" value: "Y"}'
+    ask = f'step [{{model_name: "%s" {maps}}}]'
+    tensor = '{name: "%s" data_type: TYPE_STRING dims: [-1]}'
+    ensemble = (
+        f'platform: "ensemble" input [{tensor % "X"}] output [{tensor % "Y"}] '
+        f"ensemble_scheduling {{ {ask} }}"
+    )
+    for name, text in (
+        ("nested", "input " + "{" * 50_000),
+        ("bytes", "\udcff\udc80" * 99),
+        ("versionless", 'backend: "python"'),
+        ("round", ensemble % "trip"),
+        ("trip", ensemble % "round"),
+        ("lost", ensemble % "nobody"),
+    ):
+        (folder / name).mkdir()
+        (folder / name / "config.pbtxt").write_text(text, errors="surrogateescape")
+    (folder / "empty" / "1").mkdir(parents=True)
+    (folder / "empty" / "config.pbtxt").write_text('backend: "python"')
+    with serving(str(folder)) as running:
+        index = {each["name"]: each for each in running.post("/v2/repository/index").json()}
+        ready = {name for name, each in index.items() if each["state"] == "READY"}
+        assert ready == {"add", "texts"}
+        for name, said in (
+            ("nested", "config.pbtxt:1: expected"),
+            ("bytes", "config.pbtxt cannot be read"),
+            ("versionless", "has no version: put the model into a folder with a number"),
+            ("empty", "version 1 holds no model.py"),
+        ):
+            assert said in index[name]["reason"]
+            answer = running.post(f"/v2/repository/models/{name}/load")
+            assert answer.status_code == 400
+            assert said in answer.json()["error"]
+        assert running.post("/v2/repository/models/add/load").status_code == 200
+        log = running.log.read_text()
+        assert "ensembles round, trip ask each other in a circle" in log
+        assert "ensemble 'lost' asks 'nobody', which the repository does not have" in log
 
 
 def test_models_that_cannot_load_say_why_and_others_serve(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def _run(
         text=True,
         timeout=300,
         env=prepared.environ,
+        # MLflow leaves a folder where it runs.
+        cwd=path.parent,
     )
     assert done.returncode == 0, f"{version.name}: {done.stderr[-3000:]}"
     told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

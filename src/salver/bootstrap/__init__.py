@@ -107,7 +107,7 @@ def serve(
     )
     folder = new_run_folder()
     regions = _client_regions(settings, catalog, folder)
-    traces = trace_files(settings)
+    traces = trace_files(settings, registry)
     controls = server_controls(settings, catalog, traces, log_handler)
     try:
         catalog.prepare(found)

@@ -12,16 +12,20 @@ from salver.engine.tracing import RequestTracing
 from salver.server.controls import ServerControls
 from salver.settings import ServeSettings
 from salver.telemetry.log_settings import log_control
+from salver.telemetry.registry import Registry
 from salver.telemetry.trace_file import TraceFiles
 from salver.telemetry.trace_settings import TraceBook
 
 
-def trace_files(settings: ServeSettings) -> TraceFiles:
+def trace_files(settings: ServeSettings, registry: Registry) -> TraceFiles:
     """Where traces go. Nothing is made before the first one."""
-    if settings.trace_file:
-        return TraceFiles(Path(settings.trace_file).absolute())
     # Of this process alone: several servers may have one state folder.
-    return TraceFiles(settings.state_dir.absolute() / "traces" / f"trace-{os.getpid()}.json")
+    own = settings.state_dir / "traces" / f"trace-{os.getpid()}.json"
+    path = Path(settings.trace_file) if settings.trace_file else own
+    dropped = registry.counter(
+        "salver_traces_dropped_total", "Traces of requests that were not written to their file."
+    )
+    return TraceFiles(path.absolute(), dropped=dropped)
 
 
 def server_controls(

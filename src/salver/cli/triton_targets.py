@@ -22,12 +22,19 @@ def ensembles_of(targets: Sequence[str], note: Callable[[str], object]) -> list[
     if not repositories:
         return []
     from salver.artifacts.triton import ensembles_in
-    from salver.graphs.triton_ensemble import ensemble_manifest, ensemble_notes
+    from salver.graphs.triton_ensemble import (
+        ensemble_manifest,
+        ensemble_notes,
+        unanswerable_notes,
+    )
 
     found = [each for folder in repositories for each in ensembles_in(folder)]
     for name, config in found:
         for text in ensemble_notes(name, config):
             note(text)
+    models = {each.name for folder in repositories for each in (folder, *folders_in(folder))}
+    for text in unanswerable_notes(dict(found), models):
+        note(text)
     return [ensemble_manifest(name, config) for name, config in found]
 
 

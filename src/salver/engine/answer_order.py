@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
-from salver.engine.call import Call, PartSource
+from salver.engine.call import Call
+from salver.engine.wrapped_call import WrappedCall
 from salver.errors import ErrorKind
 from salver.protocol.operations import CONTENT_BITS, is_stream
-from salver.telemetry.trace import TraceContext
 
 logger = logging.getLogger("salver.server")
 
@@ -41,59 +42,35 @@ class AnswerOrder:
             self._sent.popleft().hand_over()
 
 
-class HeldCall(Call):
+class HeldCall(WrappedCall):
     """A call whose answer waits for its turn."""
 
-    __slots__ = ("_caller", "_is_given_up", "_order", "outcome")
+    __slots__ = ("_is_given_up", "_order", "outcome")
 
     def __init__(self, caller: Call, order: AnswerOrder) -> None:
-        self._caller = caller
         self._is_given_up = False
+        super().__init__(caller)
         self._order = order
-        super().__init__(
-            caller.codec,
-            caller.aux,
-            caller.body,
-            arrived_s=caller.arrived_s,
-            deadline_s=caller.deadline_s,
-        )
-        self.attempts = caller.attempts
         self.outcome: Callable[[], None] | None = None
         """Hands over the answer; None until there is one."""
 
     @property
     def is_abandoned(self) -> bool:
+        """The caller has left, or has been answered though the answer is still held back."""
         return self._is_given_up or self._caller.is_abandoned
 
     @is_abandoned.setter
     def is_abandoned(self, value: bool) -> None:
         self._is_given_up = value
 
-    @property
-    def granted_s(self) -> float:
-        return self._caller.granted_s
-
-    def limit(self, deadline_s: float) -> None:
-        self.deadline_s = deadline_s
-        self._caller.limit(deadline_s)
-
     def deliver(self, body: bytes, aux: int) -> None:
-        caller, coding = self._caller, self.coding
-
-        def outcome() -> None:
-            caller.coding = coding
-            caller.deliver(body, aux)
-
-        self._end(outcome)
-
-    def deliver_part(self, body: bytes, aux: int, source: PartSource) -> None:
-        self._caller.deliver_part(body, aux, source)
+        self._end(partial(super().deliver, body, aux))
 
     def fail(self, kind: ErrorKind, message: str) -> None:
-        self._end(lambda: self._caller.fail(kind, message))
+        self._end(partial(super().fail, kind, message))
 
     def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
-        self._end(lambda: self._caller.reject(status, body, kind, message))
+        self._end(partial(super().reject, status, body, kind, message))
 
     def _end(self, outcome: Callable[[], None]) -> None:
         if self.outcome is None:
@@ -109,19 +86,6 @@ class HeldCall(Call):
         except Exception:
             # One caller's trouble must not keep the answers of those behind.
             logger.exception("an answer that was held back was not delivered")
-
-    def add_header(self, name: bytes, value: bytes) -> None:
-        self._caller.add_header(name, value)
-
-    def header(self, name: bytes) -> bytes:
-        return self._caller.header(name)
-
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self._caller.headers()
-
-    @property
-    def span(self) -> TraceContext | None:
-        return self._caller.span
 
 
 def _nothing() -> None:

@@ -17,6 +17,7 @@ from salver.engine.call import Call
 from salver.engine.comparing import Answer, Comparer
 from salver.engine.ports import ModelStatus, ServedModel
 from salver.engine.queue import Clock, Scheduler
+from salver.engine.wrapped_call import WrappedCall
 from salver.errors import ErrorKind
 from salver.inference.metadata import ModelMetadata
 from salver.protocol.operations import is_stream
@@ -63,70 +64,30 @@ class _Pair:
             self.owner.on_pair(self)
 
 
-class ObservedCall(Call):
+class ObservedCall(WrappedCall):
     """The caller's call on its way to the first model: passes the answer on, then notes it."""
 
-    __slots__ = ("_clock", "_pair", "_parent")
+    __slots__ = ("_clock", "_pair")
 
-    def __init__(self, parent: Call, pair: _Pair, clock: Clock) -> None:
-        self._parent = parent
+    def __init__(self, caller: Call, pair: _Pair, clock: Clock) -> None:
+        super().__init__(caller)
         self._pair = pair
         self._clock = clock
-        super().__init__(
-            parent.codec,
-            parent.aux,
-            parent.body,
-            arrived_s=parent.arrived_s,
-            deadline_s=parent.deadline_s,
-        )
-
-    @property
-    def granted_s(self) -> float:
-        """The caller's own."""
-        return self._parent.granted_s
-
-    def limit(self, deadline_s: float) -> None:
-        """The caller's is limited too."""
-        self.deadline_s = deadline_s
-        self._parent.limit(deadline_s)
-
-    @property
-    def is_abandoned(self) -> bool:
-        """The caller's own flag."""
-        return self._parent.is_abandoned
-
-    @is_abandoned.setter
-    def is_abandoned(self, value: bool) -> None:
-        # `Call.__init__` sets False, which must not bring a caller back who has left.
-        if value:
-            self._parent.is_abandoned = True
 
     def deliver(self, body: bytes, aux: int) -> None:
-        self._parent.coding = self.coding
-        self._parent.deliver(body, aux)
-        answer = Answer(self.codec, bytes(body), aux, self.coding)
-        self._pair.set_model(answer, self._clock() - self.arrived_s)
+        super().deliver(body, aux)
+        self._note(Answer(self.codec, bytes(body), aux, self.coding))
 
     def fail(self, kind: ErrorKind, message: str) -> None:
-        self._parent.fail(kind, message)
-        self._pair.set_model(kind, self._clock() - self.arrived_s)
+        super().fail(kind, message)
+        self._note(kind)
 
     def reject(self, status: int, body: bytes, kind: ErrorKind, message: str) -> None:
-        self._parent.reject(status, body, kind, message)
-        self._pair.set_model(kind, self._clock() - self.arrived_s)
+        super().reject(status, body, kind, message)
+        self._note(kind)
 
-    def add_header(self, name: bytes, value: bytes) -> None:
-        self._parent.add_header(name, value)
-
-    @property
-    def span(self) -> TraceContext | None:
-        return self._parent.span
-
-    def header(self, name: bytes) -> bytes:
-        return self._parent.header(name)
-
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
-        return self._parent.headers()
+    def _note(self, outcome: Outcome) -> None:
+        self._pair.set_model(outcome, self._clock() - self.arrived_s)
 
 
 class ShadowCall(Call):

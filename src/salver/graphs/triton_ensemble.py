@@ -9,6 +9,8 @@ the names that its model has for them. A last step gathers the ensemble's output
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Set
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from salver.graphs.native import SERVED_AS
@@ -61,6 +63,28 @@ def ensemble_notes(name: str, config: TritonConfig) -> list[str]:
     ]
     if scheduling.max_inflight_requests:
         notes.append(f"ensemble '{name}': max_inflight_requests has no effect here")
+    return notes
+
+
+def unanswerable_notes(ensembles: Mapping[str, TritonConfig], models: Set[str]) -> list[str]:
+    """Which ensembles of a repository cannot answer, by whom they ask; `models` are its others."""
+    asked = {
+        name: [step.model_name for step in config.ensemble_scheduling.step]
+        for name, config in ensembles.items()
+        if config.ensemble_scheduling is not None
+    }
+    notes = [
+        f"ensemble '{name}' asks '{each}', which the repository does not have: it answers once "
+        "such a model is served"
+        for name, steps in asked.items()
+        for each in dict.fromkeys(steps)
+        if each not in asked and each not in models
+    ]
+    try:
+        TopologicalSorter(asked).prepare()
+    except CycleError as error:
+        names = ", ".join(sorted(set(error.args[1])))
+        notes.append(f"ensembles {names} ask each other in a circle: none of them can answer")
     return notes
 
 

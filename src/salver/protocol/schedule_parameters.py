@@ -21,8 +21,9 @@ from salver.protocol.wire_fields import fields, numbers
 
 PRIORITY, TIMEOUT = "priority", "timeout"
 _NAMES = (PRIORITY, TIMEOUT)
-_MOST_INFLATED_BYTES = 1 << 20
-"""Of a compressed body: what is said beyond is not heard, and no small body can take long."""
+_MOST_BYTES = 1 << 20
+"""Of a compressed body, and of one that is no strict JSON: what is said beyond is not heard, so
+that no request can hold the gateway up, or take its memory."""
 _PARAMETERS, _KEY, _VALUE = 4, 1, 2
 _INT64, _UINT64 = 2, 5
 _LARGEST = 1 << 64
@@ -62,7 +63,9 @@ def _head_of(tag: int, aux: int, body: bytes | bytearray) -> bytes | bytearray:
     """The JSON of a request, without the tensors behind it."""
     if tag >> 8 & 0xFF:
         try:
-            body = zlib.decompressobj(47).decompress(body, aux or _MOST_INFLATED_BYTES)
+            # What a header says of the length is the caller's word.
+            most = min(aux, _MOST_BYTES) or _MOST_BYTES
+            body = zlib.decompressobj(47).decompress(body, most)
         except zlib.error:
             return b""
     return body[:aux] if aux else body
@@ -75,7 +78,7 @@ def _json_parameters(head: bytes | bytearray) -> dict[str, Any]:
         return _decode(head).parameters or {}
     except _UNREADABLE:
         pass
-    if b"NaN" not in head and b"Infinity" not in head:
+    if len(head) > _MOST_BYTES or (b"NaN" not in head and b"Infinity" not in head):
         return {}
     try:
         # Python's own clients write such literals, which are no JSON; workers take them too.

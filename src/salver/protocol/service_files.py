@@ -23,6 +23,9 @@ from salver.protocol.service_tables import ELSEWHERE, FILES, STREAMED, WireFile
 _SCALARS: Mapping[str, FieldDescriptorProto.Type.ValueType] = {
     "string": FieldDescriptorProto.TYPE_STRING,
     "bytes": FieldDescriptorProto.TYPE_BYTES,
+    "bool": FieldDescriptorProto.TYPE_BOOL,
+    "uint32": FieldDescriptorProto.TYPE_UINT32,
+    "uint64": FieldDescriptorProto.TYPE_UINT64,
     "int32": FieldDescriptorProto.TYPE_INT32,
     "int64": FieldDescriptorProto.TYPE_INT64,
 }
@@ -101,11 +104,13 @@ def _built(wire: WireFile, paths: Collection[str]) -> FileDescriptorProto:
     if wire.source:
         _copy(wire, _source(wire.source), file)
     for name, fields in wire.written.items():
-        _write(file.message_type.add(name=name), fields, wire)
+        within, _, last = name.rpartition(".")
+        holder = _message(within, file).nested_type if within else file.message_type
+        _write(holder.add(name=last), fields, wire)
     for name, values in wire.enums.items():
         within, _, last = name.rpartition(".")
-        holder = next(each for each in file.message_type if each.name == within) if within else file
-        _enumerate(holder.enum_type.add(name=last), values)
+        enums = _message(within, file).enum_type if within else file.enum_type
+        _enumerate(enums.add(name=last), values)
     for service, methods in wire.services.items():
         served = {
             method: ends
@@ -125,6 +130,14 @@ def _built(wire: WireFile, paths: Collection[str]) -> FileDescriptorProto:
             )
     file.dependency.extend(sorted(_needed(file)))
     return file
+
+
+def _message(name: str, file: FileDescriptorProto) -> DescriptorProto:
+    first, _, rest = name.partition(".")
+    found = next(each for each in file.message_type if each.name == first)
+    for part in filter(None, rest.split(".")):
+        found = next(each for each in found.nested_type if each.name == part)
+    return found
 
 
 def _full(name: str, wire: WireFile) -> str:

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from salver.protocol import triton_tables as triton
+
 STREAMED = "stream "
 """What begins both ends of a method that streams."""
 
@@ -27,7 +29,7 @@ class WireFile(msgspec.Struct, frozen=True):
     services: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType({})
     written: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     enums: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    """Enumerations, whose names count from 0; a dot puts one into its message."""
+    """Enumerations, whose names count from 0; a dot puts one into its message, as in `written`."""
 
 
 def _asked(*names: str) -> dict[str, tuple[str, str]]:
@@ -41,6 +43,7 @@ def _same(*names: str) -> dict[str, str]:
 _SELDON = "SeldonMessage"
 _TALK = (_SELDON, _SELDON)
 _FEEDBACK = ("Feedback", _SELDON)
+_POLICY = "FileSystemStoragePathSourceConfig.ServableVersionPolicy"
 _EMPTY = ".google.protobuf.Empty"
 
 INFERENCE = WireFile(
@@ -52,6 +55,7 @@ INFERENCE = WireFile(
             **_asked(
                 *("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata"),
                 *("ModelInfer", "RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"),
+                *triton.METHODS,
             ),
             "ModelStreamInfer": (
                 STREAMED + "ModelInferRequest",
@@ -59,6 +63,8 @@ INFERENCE = WireFile(
             ),
         }
     },
+    written=triton.MESSAGES,
+    enums=triton.ENUMS,
 )
 TENSORFLOW = WireFile(
     name="tensorflow.proto",
@@ -90,7 +96,10 @@ SERVING = WireFile(
             "Classify": ("ClassificationRequest", "ClassificationResponse"),
             "Regress": ("RegressionRequest", "RegressionResponse"),
         },
-        "ModelService": _asked("GetModelStatus"),
+        "ModelService": {
+            **_asked("GetModelStatus"),
+            "HandleReloadConfigRequest": ("ReloadConfigRequest", "ReloadConfigResponse"),
+        },
     },
     written={
         "GetModelMetadataRequest": ("1 model_spec ModelSpec", "2 metadata_field string*"),
@@ -106,6 +115,17 @@ SERVING = WireFile(
             "3 status StatusProto",
         ),
         "StatusProto": ("1 error_code int32", "2 error_message string"),
+        "ReloadConfigRequest": ("1 config ModelServerConfig",),
+        "ReloadConfigResponse": ("1 status StatusProto",),
+        "ModelServerConfig": ("1 model_config_list ModelConfigList |config",),
+        "ModelConfigList": ("1 config ModelConfig*",),
+        "ModelConfig": (
+            *("1 name string", f"7 model_version_policy {_POLICY}"),
+            "8 version_labels map string int64",
+        ),
+        "FileSystemStoragePathSourceConfig": (),
+        _POLICY: (f"102 specific {_POLICY}.Specific |policy_choice",),
+        f"{_POLICY}.Specific": ("1 versions int64*",),
     },
     enums={
         "ModelVersionState": (

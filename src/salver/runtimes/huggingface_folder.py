@@ -65,8 +65,14 @@ def model_folder(name: str, path: Path) -> ModelFolder:
 
 
 def check_weights(name: str, folder: Path, *, allow_pickled: bool) -> bool:
-    """Whether safetensors are to be read. Raises `LoadFailed` if only other weights are there."""
+    """Whether safetensors are to be read.
+
+    Raises `LoadFailed` if only other weights are there, or if weights are to come from elsewhere.
+    """
+    _check_adapter(name, folder)
     if any(folder.glob("*.safetensors")):
+        for index in sorted(folder.glob("*.safetensors.index.json")):
+            _check_index(name, index)
         return True
     other = next((each for pattern in _PICKLES for each in sorted(folder.glob(pattern))), None)
     if other is None:
@@ -77,6 +83,33 @@ def check_weights(name: str, folder: Path, *, allow_pickled: bool) -> bool:
             "safetensors, or, if you trust it, set allow_pickled_weights"
         )
     return False
+
+
+def _check_adapter(name: str, folder: Path) -> None:
+    """An adapter's base model may be anywhere, and where peft is missing it would go unnoticed."""
+    if (folder / "adapter_config.json").is_file():
+        raise LoadFailed(
+            f"model '{name}': {folder} holds an adapter (adapter_config.json), which changes a "
+            "model that lies elsewhere; merge both (peft's merge_and_unload) and save the result"
+        )
+
+
+def _check_index(name: str, index: Path) -> None:
+    """Raises `LoadFailed` for an index that names other files than safetensors beside it."""
+    files = _json(name, index).get("weight_map")
+    if not isinstance(files, dict):
+        raise LoadFailed(f"model '{name}': {index} lacks weight_map; save the model again")
+    for each in dict.fromkeys(map(str, files.values())):
+        if not each.endswith(".safetensors") or Path(each).name != each:
+            raise LoadFailed(
+                f"model '{name}': {index.name} names '{each[:200]}' for weights, which is no "
+                "safetensors file of its folder; save the model again"
+            )
+        if not (index.parent / each).is_file():
+            raise LoadFailed(
+                f"model '{name}': {index.name} names {each}, which is not in {index.parent}; copy "
+                "the whole folder"
+            )
 
 
 def _pooling(name: str, config: Mapping[str, Any]) -> str:
@@ -97,7 +130,9 @@ def _json(name: str, path: Path, default: Any = None) -> Any:
         with path.open("rb") as file:
             found = json.loads(file.read(_MOST_JSON_BYTES))
     except (OSError, ValueError, RecursionError) as error:
-        raise LoadFailed(f"model '{name}': {path} cannot be read: {error}") from error
+        raise LoadFailed(
+            f"model '{name}': {path} cannot be read: {error}; save the model again"
+        ) from error
     kind = type(default) if default is not None else dict
     if not isinstance(found, kind):
         raise LoadFailed(f"model '{name}': {path} is no JSON {kind.__name__}; save the model again")

@@ -59,7 +59,11 @@ def first_lines(error: BaseException) -> str:
     """The reason on one line, without the C++ stack trace that XGBoost appends."""
     text = str(error).split("Stack trace:")[0]
     if isinstance(error, UnicodeDecodeError):
-        # The framework quotes the file in its reason, and the file's bytes are no text.
-        text = error.object[:_MOST_QUOTED_BYTES].decode(errors="backslashreplace")
+        # It is the file, or a reason in which the framework quotes it.
+        quoted = error.object[:_MOST_QUOTED_BYTES].decode(errors="backslashreplace")
+        text = f"no UTF-8 at byte {error.start}: {quoted}"
     line = " ".join(text.split())
+    if not line.isprintable():
+        # What files say must not steer the terminal that shows a log.
+        line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
     return line if len(line) <= 500 else line[:497] + "..."

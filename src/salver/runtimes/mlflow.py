@@ -25,6 +25,7 @@ from salver.runtimes.loading import (
     missing_framework,
 )
 from salver.runtimes.mlflow_answers import described, response_of
+from salver.runtimes.mlflow_description import check_description
 from salver.runtimes.mlflow_inputs import data_for, params_for
 from salver.runtimes.mlflow_signature import Signature, parse_signature
 from salver.runtimes.ports import ModelSource
@@ -54,6 +55,7 @@ class MlflowRuntime:
         framework_module(source, "pandas", "mlflow")
         pyfunc = _pyfunc(source)
         with load_failures(source, "MLflow"):
+            check_description(folder / "MLmodel")
             loaded = _loaded(pyfunc, folder, source)
             signature = _signature(loaded)
             model = MlflowModel(loaded, signature, source)
@@ -88,6 +90,12 @@ def _loaded(pyfunc: Any, folder: Path, source: ModelSource) -> Any:
         # Whether the packages are the model's was decided when its environment was chosen.
         return pyfunc.load_model(str(folder), suppress_warnings=True, **more)
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("mlflow."):
+            version = importlib.import_module("mlflow").__version__
+            raise LoadFailed(
+                f"model '{source.name}': {folder} is of the flavour {error.name}, which MLflow "
+                f"{version} does not have; install the version that saved it"
+            ) from error
         raise LoadFailed(
             f"model '{source.name}': {folder} needs the module '{error.name}', which is not "
             "installed; serve it with an environment of its own, or run: pip install -r "

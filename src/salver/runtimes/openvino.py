@@ -43,6 +43,7 @@ _DATATYPES: Mapping[str, Datatype] = {
     "f64": "FP64",
     "string": "BYTES",
 }
+_TFLITE = b"TFL3"
 _FLOATS = ("FP16", "FP32", "FP64")
 
 
@@ -58,8 +59,7 @@ class OpenvinoRuntime:
         openvino = framework_module(source, "openvino", "openvino")
         path = _model_in(source)
         with load_failures(source, f"OpenVINO {openvino.__version__}"):
-            if path.suffix == ".onnx":
-                check_external_data(path)
+            _check_content(path)
             core = openvino.Core()
             _check_device(source, settings.device, core.available_devices)
             config = compile_config(settings, source.threads)
@@ -84,6 +84,22 @@ def _model_in(source: ModelSource) -> Path:
             f"{path.with_suffix('.bin').name} beside it"
         )
     return path
+
+
+def _check_content(path: Path) -> None:
+    """Raises `ValueError` for a file that is another than its name says, or reaches for others.
+
+    OpenVINO takes what the content is: weights outside of the folder may be hidden in any file.
+    """
+    if path.is_dir():
+        return
+    with path.open("rb") as file:
+        head = file.read(64)
+    is_xml = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<")
+    if path.suffix == ".xml" and not is_xml:
+        raise ValueError("it is no XML; save it again with openvino.save_model")
+    if not is_xml and head[4:8] != _TFLITE:
+        check_external_data(path)
 
 
 def _check_device(source: ModelSource, device: str, available: list[str]) -> None:

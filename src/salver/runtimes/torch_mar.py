@@ -22,6 +22,7 @@ from salver.inference.tensor import InferRequest, InferResponse, Tensor
 from salver.inference.torch_archives import MANIFEST
 from salver.runtimes.answers import response_of
 from salver.runtimes.ports import ModelSource
+from salver.runtimes.torch_code import check_code
 from salver.runtimes.torch_context import Context
 from salver.runtimes.torch_handlers import default_handler, stand_in
 from salver.runtimes.torch_unpack import unpacked
@@ -68,6 +69,8 @@ def read_mar(torch: Any, source: ModelSource, path: Path, device: Any) -> MarMod
     _report(source.name, manifest, config)
     for each in (manifest.model.serialized_file, manifest.model.model_file):
         _check_within(source, folder, each)
+    if (folder / manifest.model.serialized_file).is_file():
+        check_code(source.name, folder / manifest.model.serialized_file)
     context = Context(
         model_name=manifest.model.model_name or source.name,
         model_dir=str(folder),

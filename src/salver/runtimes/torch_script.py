@@ -1,37 +1,32 @@
 """Reads TorchScript (`torch.jit.save`).
 
-Owns the schema of `forward` and the hints that the graph gives on types. Refuses programs
-whose code reads or writes files.
+Owns the schema of `forward` and the hints that the graph gives on types. Programs that read or
+write files are refused by `torch_code.py`.
 """
 
 from __future__ import annotations
 
-import re
 import warnings
-import zipfile
 from typing import Any
 
 import msgspec
 
-from salver.errors import LoadFailed
 from salver.runtimes.ports import ModelSource
 from salver.runtimes.torch_arguments import Argument, arguments_of_types
+from salver.runtimes.torch_code import check_code, check_operators
 from salver.runtimes.torch_program import TorchProgram, float_type_of
 
-_FILE_CALLS = re.compile(
-    rb"\b(?:torch|ops\.aten|aten)\.(save|from_file|load)\(|\b(?:aten::(save|from_file|load))\b"
-)
-_MOST_CODE_BYTES = 256 << 20
 _LOOKUPS = {"aten::embedding": 1, "aten::embedding_bag": 1, "aten::one_hot": 0}
 """Operators and which of their operands must be whole numbers."""
 
 
 def read_script(torch: Any, source: ModelSource, path: Any, device: Any) -> TorchProgram:
     """Loads the module in evaluation mode. Raises `LoadFailed` for code that touches files."""
-    _check_code(source, path)
+    check_code(source.name, path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.jit.load(str(path), map_location=device or "cpu").eval()
+    check_operators(source.name, path, module)
     schema = module.forward.schema
     types = [
         (each.name, str(each.type), each.has_default_value(), False)
@@ -44,24 +39,6 @@ def read_script(torch: Any, source: ModelSource, path: Any, device: Any) -> Torc
         arguments=_with_lookups(module, arguments),
         float_type=float_type_of([*module.parameters(), *module.buffers()]),
     )
-
-
-def _check_code(source: ModelSource, path: Any) -> None:
-    read = 0
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if "/code/" not in entry.filename or not entry.filename.endswith(".py"):
-                continue
-            read += entry.file_size
-            if read > _MOST_CODE_BYTES:
-                raise LoadFailed(f"model '{source.name}': {path} holds an absurd amount of code")
-            found = _FILE_CALLS.search(archive.read(entry))
-            if found:
-                call = (found[1] or found[2]).decode()
-                raise LoadFailed(
-                    f"model '{source.name}': the code in {path} calls {call}, which touches files "
-                    "of this machine; save the model without it"
-                )
 
 
 def _with_lookups(module: Any, arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:

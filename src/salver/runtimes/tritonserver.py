@@ -158,7 +158,7 @@ class TritonserverModel:
     ) -> InferResponse:
         may_repeat = self._metadata.idempotent
         try:
-            return self._client.infer(request, parameters, id)
+            return self._client.infer(request, parameters, id, may_repeat=may_repeat)
         except NotTaken:
             self._renew()
         except Lost as error:
@@ -169,7 +169,7 @@ class TritonserverModel:
                     "have had its effect: begin the sequence again"
                 ) from error
         try:
-            return self._client.infer(request, parameters, id)
+            return self._client.infer(request, parameters, id, may_repeat=may_repeat)
         except (NotTaken, Lost) as error:
             raise WorkerUnfit(f"{self._place.label} did not answer: {error}; try again") from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -79,13 +80,23 @@ class TritonClient:
         return _object(body)
 
     def infer(
-        self, request: InferRequest, parameters: Mapping[str, Any], id: str = ""
+        self,
+        request: InferRequest,
+        parameters: Mapping[str, Any],
+        id: str = "",
+        *,
+        may_repeat: bool = True,
     ) -> InferResponse:
-        """Triton's answer. Raises `NotTaken`, `Lost`, and `RequestError` for a refusal."""
+        """Triton's answer. `may_repeat`: the request does no harm if Triton gets it twice.
+
+        Raises `NotTaken`, `Lost`, and `RequestError` for a refusal.
+        """
         head, blobs = request_parts(request, parameters, id)
         headers = {"Content-Type": "application/octet-stream", _HEADER: str(len(head))}
         body = b"".join((head, *blobs))
-        status, length, answer = self._ask("POST", f"{self._path}/infer", body, headers)
+        status, length, answer = self._ask(
+            "POST", f"{self._path}/infer", body, headers, may_repeat=may_repeat
+        )
         if status != 200:
             raise refusal(status, answer)
         try:
@@ -100,9 +111,19 @@ class TritonClient:
             self._connection = None
 
     def _ask(
-        self, method: str, target: str, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        may_repeat: bool = True,
     ) -> tuple[int, int, bytes]:
-        """Status, length of the JSON and body. A connection that was idle may have been closed."""
+        """Status, length of the JSON and body.
+
+        A connection that was idle may be closed while it is written to: then, if the request may be
+        repeated, it is sent on another one.
+        """
         while True:
             connection = self._connected()
             is_used, self._is_used = self._is_used, True
@@ -111,7 +132,7 @@ class TritonClient:
                 response = connection.getresponse()
             except (ConnectionError, http.client.BadStatusLine) as error:
                 self.close()
-                if is_used:
+                if is_used and may_repeat:
                     continue
                 raise Lost(_shown(error)) from error
             except (OSError, http.client.HTTPException) as error:
@@ -126,6 +147,8 @@ class TritonClient:
             return response.status, length, answer
 
     def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is not None and _is_closed(self._connection):
+            self.close()
         if self._connection is None:
             connection = self._kind(self._host, timeout=CONNECT_S)
             try:
@@ -135,6 +158,15 @@ class TritonClient:
             connection.sock.settimeout(ANSWER_S)
             self._connection, self._is_used = connection, False
         return self._connection
+
+
+def _is_closed(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other end has closed a connection that nothing is expected from."""
+    if connection.sock is None:
+        return True
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def request_parts(

@@ -7,6 +7,7 @@ an output's classes are called, and whether requests may be put together.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from salver.inference.metadata import DATATYPES, Datatype, ModelMetadata, TensorMetadata
+from salver.runtimes.triton_completing import config_document
 from salver.runtimes.triton_shapes import seen_tensors
 from salver.spec.triton_config import TritonConfig
 
@@ -50,8 +52,10 @@ def described(
         outputs=tuple(msgspec.structs.replace(x, labels=labels.get(x.name, ())) for x in outputs),
         default_outputs=tuple(each.name for each in outputs),
         batchable=batchable,
+        has_rows=read.max_batch_size > 0,
         idempotent=not sequences,
         decoupled=read.is_decoupled,
+        configuration=json.dumps(config_document(read)),
     )
     return Described(found, read.max_batch_size, sequences)
 

@@ -14,6 +14,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from salver.telemetry.registry import Counter
+
 _LOG = logging.getLogger(__name__)
 _MOST_QUEUED_BYTES = 32 << 20
 _MOST_PENDING_BYTES = 8 << 20
@@ -31,10 +33,15 @@ class TraceFiles:
     """Takes traces from one event loop. The thread starts with the first trace."""
 
     def __init__(
-        self, path: Path, *, most_bytes: int = MOST_BYTES, flush_every_s: float = _FLUSH_EVERY_S
+        self,
+        path: Path,
+        *,
+        dropped: Counter | None = None,
+        most_bytes: int = MOST_BYTES,
+        flush_every_s: float = _FLUSH_EVERY_S,
     ) -> None:
         self.path = path
-        self.dropped = 0
+        self.dropped = dropped or Counter()
         self._left_bytes = most_bytes
         self._flush_every_s = flush_every_s
         self._queue: deque[tuple[int, bytes]] = deque()
@@ -55,7 +62,7 @@ class TraceFiles:
     def record(self, trace: bytes, frequency: int) -> None:
         """Queues a trace, which is JSON objects with commas between. Never blocks."""
         if self._recorded_bytes - self._taken_bytes > _MOST_QUEUED_BYTES:
-            self.dropped += 1
+            self.dropped.value += 1
             return
         self._recorded_bytes += len(trace)
         self._queue.append((frequency, trace))
@@ -129,7 +136,7 @@ class TraceFiles:
     def _write(self, path: Path, start: int, body: bytes, count: int, cost: int) -> bool:
         """Writes what the file is to have from `start` on; or leaves it as it was: False."""
         if cost > self._left_bytes:
-            self.dropped += count
+            self.dropped.value += count
             if not self._has_warned:
                 self._has_warned = True
                 _LOG.warning("traces in %s take all the disk they may: no more", self.path)
@@ -139,7 +146,7 @@ class TraceFiles:
             _put(path, start, body)
         except OSError as error:
             # The thread is a boundary: a full disk costs traces and never a request.
-            self.dropped += count
+            self.dropped.value += count
             if not self._is_failing:
                 self._is_failing = True
                 _LOG.warning("traces could not be written to %s: %s", path, error)

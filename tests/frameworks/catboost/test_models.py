@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,45 @@ def test_a_file_cut_anywhere_is_refused(zoo: Any, tmp_path: Path) -> None:
         (tmp_path / "m.cbm").write_bytes(content[:at])
         with pytest.raises(LoadFailed):
             load(tmp_path / "m.cbm", "catboost")
+
+
+TRIAL = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from salver.errors import LoadFailed
+from tests.unit.runtimes.requests import load, matrix
+content = Path(sys.argv[1]).read_bytes()
+path = Path(sys.argv[1]).with_name("flipped.cbm")
+for position in range(0, len(content), len(content) // 5):
+    flipped = bytearray(content)
+    flipped[position] ^= 0xFF
+    path.write_bytes(flipped)
+    if os.fork():
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+        continue
+    try:
+        model = load(path, "catboost", parameters={"compile": "off"})
+    except LoadFailed:
+        os._exit(3)
+    try:
+        model.predict(matrix(np.zeros((2, int(sys.argv[2])))))
+    finally:
+        os._exit(0)
+"""
+
+
+def test_flipped_bytes_are_refused_or_end_a_load_alone(zoo: Any, tmp_path: Path) -> None:
+    """CatBoost keeps no sum of its content: a value may be another, the process may end."""
+    path = tmp_path / "m.cbm"
+    path.write_bytes((zoo.folder / "binary.cbm").read_bytes())
+    command = [sys.executable, "-c", TRIAL, str(path), str(zoo.rows.shape[1])]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    ends = [int(line) for line in done.stdout.split()]
+    assert len(ends) >= 5
+    assert 3 in ends
+    assert all(end in (0, 3) or end < 0 for end in ends), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 from tests.frameworks.torch.test_formats import save_mar
 from tests.unit.runtimes.requests import load
 
-from salver.errors import LoadFailed
+from salver.errors import InvalidInput, LoadFailed
+from salver.inference.tensor import InferRequest, tensor_from_array
 
 
 class Trap:
@@ -212,3 +215,52 @@ def test_archives_that_lack_something_say_what(
 ) -> None:
     save_mar(tmp_path / "m.mar", {}, **model)
     refused(tmp_path / "m.mar", message)
+
+
+def test_a_pickle_in_an_archive_without_code_does_not_run(
+    zoo: Any, tmp_path: Path, own_temp: Path
+) -> None:
+    buffer = io.BytesIO()
+    torch.save({"x": Trap(tmp_path / "ran")}, buffer)
+    legacy = pickle.dumps(Trap(tmp_path / "ran"))
+    for number, content in enumerate((buffer.getvalue(), legacy)):
+        path = tmp_path / f"{number}.mar"
+        save_mar(path, {"x.pt": content}, handler="base_handler", serializedFile="x.pt")
+        refused(path, "(?i)torchscript|constants|zip|PytorchStreamReader|could not load|initialis")
+        code = {"x.pt": content, "model.py": (zoo.folder / "model.py").read_bytes()}
+        fields = {"serializedFile": "x.pt", "modelFile": "model.py"}
+        save_mar(path, code, handler="base_handler", **fields)
+        with pytest.raises(LoadFailed):
+            load(path, "torch")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("field", ["serializedFile", "modelFile"])
+@pytest.mark.parametrize("name", ["../outside.pt", "/etc/passwd", "a/../../outside.pt"])
+def test_the_manifest_names_files_of_the_archive_alone(
+    zoo: Any, tmp_path: Path, own_temp: Path, field: str, name: str
+) -> None:
+    shutil.copy(zoo.folder / "mlp.pt", tmp_path / "outside.pt")
+    save_mar(tmp_path / "m.mar", {}, handler="base_handler", **{field: name})
+    refused(tmp_path / "m.mar", "manifest names .* which leads out of it; archive the file")
+
+
+def test_an_archive_that_would_grow_is_refused_before_it_is_unpacked(
+    tmp_path: Path, own_temp: Path
+) -> None:
+    save_mar(tmp_path / "m.mar", {"big": bytes(200 << 20)}, handler="base_handler")
+    refused(tmp_path / "m.mar", "would grow to 200 MiB")
+    assert not list(own_temp.iterdir())
+
+
+def test_a_text_that_is_no_json_is_the_caller_s_fault(
+    zoo: Any, tmp_path: Path, own_temp: Path
+) -> None:
+    files = {"mlp.pt": (zoo.folder / "mlp.pt").read_bytes()}
+    save_mar(tmp_path / "m.mar", files, handler="base_handler", serializedFile="mlp.pt")
+    model = load(tmp_path / "m.mar", "torch")
+    for text in ("{", "[" * 100_000):
+        tensor = tensor_from_array("data", np.array([text.encode()], dtype=np.object_))
+        tensor = msgspec.structs.replace(tensor, parameters={"content_type": "json"})
+        with pytest.raises(InvalidInput, match="input 'data' holds a text that is no JSON"):
+            model.predict(InferRequest((tensor,)))

@@ -224,6 +224,7 @@ def test_answers_go_out_in_the_order_in_which_requests_were_sent() -> None:
     assert not any(call.outcomes for call in calls)
     workers[2].answer()
     assert [call.outcomes for call in calls] == [[b"answer"]] * 3
+    assert [call.attempts for call in calls] == [1, 0, 0]
 
 
 def test_who_has_left_holds_nobody_up() -> None:

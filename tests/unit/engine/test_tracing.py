@@ -134,6 +134,21 @@ def test_a_call_that_fails_is_traced_without_its_worker(
     assert names == ["REQUEST_START", "QUEUE_START", "INFER_RESPONSE_COMPLETE", "REQUEST_END"]
 
 
+def test_one_that_is_timed_out_and_answered_after_all_is_one_trace(
+    tracing: RequestTracing, sink: Sink
+) -> None:
+    tracing.update(ALL)
+    asked = Asked()
+    call = traced(tracing, asked)
+    call.attempts = 1
+    call.fail(ErrorKind.DEADLINE_EXCEEDED, "late")
+    call.is_abandoned = True
+    call.deliver(with_report(REPORT, b"answer"), 0)
+    assert len(sink.traces) == 1
+    assert asked.is_abandoned
+    assert asked.attempts == 1
+
+
 def test_what_is_no_prediction_goes_to_the_worker_as_it_is(
     tracing: RequestTracing, sink: Sink
 ) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from salver.graphs.native import compile_graph
-from salver.graphs.triton_ensemble import ensemble_manifest, ensemble_notes
+from salver.graphs.triton_ensemble import (
+    ensemble_manifest,
+    ensemble_notes,
+    unanswerable_notes,
+)
 from salver.spec.read import parse_object
+from salver.spec.triton_config import EnsembleScheduling, EnsembleStep, TritonConfig
 from salver.spec.triton_read import triton_config
 
 ENSEMBLE = """
@@ -42,3 +47,27 @@ def test_the_graph_answers_under_the_ensembles_name() -> None:
     desire = compile_graph(parsed.resource)
     assert desire.name == "My_Ensemble"
     assert {each.name for each in desire.references} == {"last.one", "first_one"}
+
+
+def asking(*models: str) -> TritonConfig:
+    return TritonConfig(
+        ensemble_scheduling=EnsembleScheduling(
+            step=tuple(EnsembleStep(model_name=each) for each in models)
+        )
+    )
+
+
+def test_ensembles_that_cannot_answer_are_told_of() -> None:
+    found = {
+        "a": asking("b"),
+        "b": asking("scale", "c"),
+        "c": asking("a"),
+        "d": asking("gone", "gone", "scale"),
+        "e": asking("d"),
+    }
+    assert unanswerable_notes(found, {"scale"}) == [
+        "ensemble 'd' asks 'gone', which the repository does not have: it answers once such a "
+        "model is served",
+        "ensembles a, b, c ask each other in a circle: none of them can answer",
+    ]
+    assert unanswerable_notes({"a": asking("b"), "b": asking("scale")}, {"scale"}) == []

@@ -64,6 +64,8 @@ def test_all_forms_say_the_same(priority: int, timeout: int) -> None:
         (JSON, RAW_BODY_AUX, document(priority=7)),
         (JSON | 1 << 8, 0, b"no gzip"),
         (JSON | 1 << 8, 0, gzip.compress(b" " * (2 << 20) + document(priority=7))),
+        (JSON | 1 << 8, 10**12 - 1, gzip.compress(b" " * (2 << 20) + document(priority=7))),
+        (JSON, 0, b'{"parameters": {"priority": 7}, "inputs": [NaN' + b" " * (1 << 20) + b"]}"),
         (GRPC, 0, message().SerializeToString()),
         (GRPC, 0, message(other="priority").SerializeToString()),
         (GRPC, 0, b"\xff\xff\xff"),

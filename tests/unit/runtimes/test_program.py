@@ -280,6 +280,10 @@ def test_a_program_that_changes_its_mind_is_not_taken_up_again(
         ("send('answer\\t1')", "sent 'answer' where its hello belongs"),
         ("send('hello\\t2')", "it speaks version '2' of the protocol, not 1"),
         ("send('hello\\t1\\ninput\\tx\\tfloat\\t1')", "unknown datatype 'float'"),
+        ("send('hello\\t1\\ninput\\tx\\tFP32\\t' + '9' * 30)", "at most 32 sizes, each from -1"),
+        ("send('hello\\t1\\ninput\\tx\\tFP32\\t' + '1,' * 40 + '1')", "at most 32 sizes"),
+        ("os.write(1, b'SLVR' + b'\\xff' * 8)", "whose head has 4294967295 bytes"),
+        ("os.write(1, b'SLVR\\x01\\0\\0\\0\\0\\0\\0\\0\\xff')", "a head that is no UTF-8"),
         ("send('hello\\t1\\nbatchable\\tmaybe')", "its line batchable says 'maybe'"),
         ("send('hello\\t1')\nreceive()\nsend('hello\\t1')", "sent 'hello' where a pong belongs"),
     ],
@@ -307,6 +311,8 @@ def test_a_program_that_says_nothing_is_refused_after_its_time(program: Write, c
         ({"answers": "stderr"}, "Invalid enum value 'stderr'"),
         ({"start_timeout_s": 0}, "start_timeout_s is 0; give seconds above 0"),
         ({"inputs": [{"name": "x", "datatype": "float"}]}, "'x' is declared as float"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1 << 50]}]}, "at most 32 sizes"),
+        ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1] * 33}]}, "at most 32 sizes"),
     ],
 )
 def test_wrong_settings_are_named(program: Write, settings: dict[str, Any], fact: str) -> None:
@@ -315,7 +321,12 @@ def test_wrong_settings_are_named(program: Write, settings: dict[str, Any], fact
 
 @pytest.mark.parametrize(
     ("text", "fact"),
-    [("{", "is no JSON"), ("[]", "holds no JSON object"), (None, "cannot be read")],
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "holds no JSON object"),
+        (None, "cannot be read"),
+    ],
 )
 def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: Any, fact: str) -> None:
     if text is not None:

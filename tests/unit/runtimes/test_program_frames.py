@@ -109,6 +109,8 @@ def test_rows_that_lie_apart_in_memory_are_written_in_order() -> None:
         (("y", "FP64", "1"), b"", "3 fields"),
         (("y", "FP65", "1", "0"), b"", "unknown datatype 'FP65'"),
         (("y", "FP64", "one", "0"), b"", "shape 'one'"),
+        (("y", "FP64", "0," + "9" * 30, "0"), b"", "at most 32 sizes"),
+        (("y", "FP64", "9" * 9999, "0"), b"", "give numbers"),
         (("y", "FP64", "1", "-8"), b"", "'-8' for its number of bytes"),
         (("y", "BYTES", "1", "3"), b"\0\0\0", "ends within an element"),
         (("y", "BYTES", "1", "4"), b"\1\0\0\0", "ends within an element"),
@@ -126,7 +128,7 @@ def test_a_hello_describes_inputs() -> None:
     assert (found.shape, found.optional, found.any_shape) == ((-1, 4), True, False)
     assert described(("x", "BYTES", "*"), "input").any_shape
     assert described(("x", "BYTES", ""), "input").shape == ()
-    for wrong in (("x", "FP64"), ("x", "float", "1"), ("x", "FP64", "-2")):
+    for wrong in (("x", "FP64"), ("x", "float", "1"), ("x", "FP64", "-2"), ("x", "FP64", "9" * 20)):
         with pytest.raises(ValueError, match=r"x|2 fields"):
             described(wrong, "input")
 

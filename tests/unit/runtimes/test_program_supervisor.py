@@ -117,6 +117,15 @@ def test_a_program_that_breaks_the_protocol_is_ended_and_the_next_answers() -> N
     world.supervisor.close()
 
 
+def test_a_message_that_memory_does_not_hold_leaves_nothing_of_itself() -> None:
+    first, second = FakeChild(MemoryError()), FakeChild(ANSWER)
+    world = World(first, second)
+    with pytest.raises(MemoryError):
+        world.ask()
+    assert first.is_killed
+    assert world.ask() == ANSWER
+
+
 def test_a_program_that_dies_between_requests_is_started_without_one() -> None:
     first, second = FakeChild(), FakeChild(ANSWER)
     world = World(first, second)

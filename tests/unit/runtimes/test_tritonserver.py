@@ -290,6 +290,8 @@ def test_metadata_is_tritons_with_what_the_configuration_adds(tmp_path: Path) ->
 def test_requests_are_put_together_only_where_triton_would(more: dict[str, Any]) -> None:
     found = described({"inputs": [X], "outputs": [X]}, config(**more), None)
     assert not found.metadata.batchable
+    assert json.loads(found.metadata.configuration)["max_batch_size"] == more["max_batch_size"]
+    assert found.metadata.has_rows is (more["max_batch_size"] > 0)
 
 
 @pytest.mark.parametrize(

@@ -111,3 +111,53 @@ def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> N
     (folder / "out").symlink_to(tmp_path / "secret")
     found = FolderReader(folder).listing(transfer())
     assert [entry.name for entry in found.entries] == ["MLmodel"]
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+def asked_of(folder: Path, uri: str) -> str:
+    transfer = Transfer(uri, 10.0, lambda: 0.0)
+    return tracking_at(str(folder), lambda url, _: b"").artifact_uri(parse_reference(uri), transfer)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB.encode() + b"source: *i\n", "aliases stand for more"),
+        (b"[" * 100_000, "nested deeper"),
+        (b"source: [1", "cannot be read .line 1"),
+        (bytes(2 << 20), "larger than 1 MiB"),
+        (b"\x00\xff", "cannot be read"),
+        (b"!!python/object/apply:os.system ['true']", "is not allowed"),
+    ],
+)
+def test_a_folder_s_descriptions_are_read_within_bounds(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    file = tmp_path / "models" / "iris" / "version-1" / "meta.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    for uri in ("models:/iris/1", "models:/iris/latest"):
+        with pytest.raises(StorageError, match=message) as refused:
+            asked_of(tmp_path, uri)
+        assert "\n" not in str(refused.value)
+        assert "is it MLflow's?" in str(refused.value)
+
+
+def test_a_version_that_is_no_number_is_the_oldest(tmp_path: Path) -> None:
+    for version in ("9", "10", "x"):
+        file = tmp_path / "models" / "iris" / f"version-{version}" / "meta.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"version: '{version}'\nsource: /models/{version}\n")
+    assert asked_of(tmp_path, "models:/iris/latest") == "/models/10"
+
+
+def test_an_answer_nested_without_end_is_none_of_mlflow_s() -> None:
+    transfer = Transfer("models:/iris/1", 10.0, lambda: 0.0)
+    tracking = RestTracking("http://tracking", lambda url, _: b"[" * 200_000)
+    with pytest.raises(StorageError, match="does not answer as MLflow's does"):
+        tracking.artifact_uri(parse_reference("models:/iris/1"), transfer)

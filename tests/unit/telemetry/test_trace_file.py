@@ -71,7 +71,7 @@ def test_what_would_take_too_much_disk_is_dropped_and_told_once(
     written = list(tmp_path.iterdir())
     # Short as they are, each takes a block of the disk.
     assert len(written) == 4
-    assert files.dropped == 9 - len(written)
+    assert files.dropped.value == 9 - len(written)
     assert caplog.text.count("all the disk they may") == 1
 
 
@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_written_costs_traces_and_nothing_else(tmp_path:
     files = TraceFiles(tmp_path / "file" / "t.json", flush_every_s=LONG_S)
     files.record(traces(1)[0], 0)
     files.close(5)
-    assert files.dropped == 1
+    assert files.dropped.value == 1
 
 
 @pytest.mark.parametrize("frequency", [0, 1])
@@ -100,7 +100,7 @@ def test_a_disk_that_is_full_for_a_while_leaves_whole_files(
             files.write_waiting()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert files.dropped == 2
+    assert files.dropped.value == 2
     assert caplog.text.count("could not be written") == 1
     for each in (third, fourth):
         files.record(each, frequency)
@@ -123,6 +123,6 @@ def test_a_disk_that_is_too_slow_costs_traces_and_no_memory(tmp_path: Path) -> N
     large = b'{"id":1,"data":"' + b"x" * (1 << 20) + b'"}'
     for _ in range(40):
         files.record(large, 0)
-    assert files.dropped == 40 - 32
+    assert files.dropped.value == 40 - 32
     files.close(5)
     assert len(json.loads((tmp_path / "t.json").read_bytes())) == 32

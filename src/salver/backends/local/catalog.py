@@ -499,7 +499,7 @@ class LocalCatalog:
             await asyncio.sleep(0.01)
 
     def end_workers(self) -> None:
-        """All workers end, and so let go of what they hold of other servers; `close` is to follow."""
+        """All workers end, and let go of what they hold of other servers; `close` is to follow."""
         if self._checker is not None:
             self._checker.cancel()
         if self._pool is not None:

@@ -19,7 +19,7 @@ from salver.backends.local.region_files import (
     write_table,
 )
 from salver.engine.shared_memory import Region, RegionExistsError, RegionNotFoundError
-from salver.errors import InvalidInput
+from salver.errors import InvalidInput, Unavailable
 
 MOST_REGIONS = 1024
 _LONGEST_NAME = 256
@@ -71,7 +71,15 @@ class RegionTable:
         self._held[name] = SharedRegion(
             name, region.key, region.offset, region.byte_size, fd, status.st_ino
         )
-        self._tell()
+        try:
+            self._tell()
+        except OSError as error:
+            del self._held[name]
+            os.close(fd)
+            raise Unavailable(
+                f"shared memory region '{name}' is not registered, since workers cannot be told of "
+                f"it ({error.strerror}): see that there is room in {self._folder}"
+            ) from error
 
     def unregister(self, name: str = "") -> None:
         """See `ClientRegions`."""

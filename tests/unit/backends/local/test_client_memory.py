@@ -17,7 +17,7 @@ from salver.backends.local.client_memory import ClientMemory
 from salver.backends.local.region_files import distrust, is_distrusted
 from salver.backends.local.region_table import RegionTable
 from salver.engine.shared_memory import Region, RegionExistsError, RegionNotFoundError
-from salver.errors import ErrorKind, InvalidInput, ModelNotFound
+from salver.errors import ErrorKind, InvalidInput, ModelNotFound, Unavailable
 from salver.inference.metadata import ModelMetadata, TensorMetadata
 from salver.inference.tensor import InferRequest, InferResponse, Tensor
 from salver.protocol.frame import Item
@@ -209,6 +209,19 @@ def test_a_name_has_a_length(shared: SharedMemory, table: RegionTable) -> None:
     for name in ("", "n" * 257):
         with pytest.raises(InvalidInput, match="its name needs"):
             table.register(Region(name, shared.name, 0, 8))
+
+
+def test_a_region_that_workers_cannot_be_told_of_is_not_there(
+    shared: SharedMemory, table: RegionTable, folder: Path
+) -> None:
+    region = Region("r", shared.name, 0, 64)
+    folder.rmdir()
+    with pytest.raises(Unavailable, match="workers cannot be told"):
+        table.register(region)
+    folder.mkdir()
+    assert table.regions() == []
+    table.register(region)
+    assert list(table.regions()) == [region]
 
 
 def test_regions_have_a_bound(shared: SharedMemory, folder: Path) -> None:

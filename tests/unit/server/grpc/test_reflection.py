@@ -5,23 +5,40 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from io import StringIO
+from logging import StreamHandler
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from tritonclient.grpc import model_config_pb2, service_pb2
 
+from salver.engine.directory import ModelDirectory
+from salver.engine.tracing import RequestTracing
+from salver.protocol import triton_tables
 from salver.protocol.service_tables import FILES
+from salver.server.controls import ServerControls
 from salver.server.grpc.fields import MalformedMessageError
 from salver.server.grpc.grpcio_front import GrpcioFront
 from salver.server.grpc.native import NativeFront
 from salver.server.grpc.ports import FrontSettings, GrpcMethods
 from salver.server.grpc.reflection import Reflection
+from salver.server.grpc.seldon import SeldonMethods
+from salver.server.grpc.service import InferenceService
+from salver.server.grpc.tfs import TfsMethods
+from salver.settings import ServeSettings
+from salver.telemetry.log_settings import log_control
+from salver.telemetry.trace_file import TraceFiles
+from salver.telemetry.trace_settings import TraceBook
 
 EVERY = [
     f"/{file.package}.{service}/{method}"
@@ -114,6 +131,56 @@ def test_the_messages_have_the_names_that_the_protocols_give_them() -> None:
     assert classify.fields_by_name["model_spec"].number == 1
     data = pool.FindMessageTypeByName("seldon.protos.DefaultData")
     assert data.fields_by_name["tftensor"].message_type.full_name == "tensorflow.TensorProto"
+
+
+def test_triton_s_extensions_are_told_as_triton_s_own_client_has_them() -> None:
+    (file,) = asked(
+        Reflection(EVERY), file_by_filename="inference.proto"
+    ).file_descriptor_response.file_descriptor_proto
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(FileDescriptorProto.FromString(file))
+    for name in triton_tables.MESSAGES:
+        first, _, nested = name.partition(".")
+        module = service_pb2 if hasattr(service_pb2, first) else model_config_pb2
+        theirs = getattr(module, first).DESCRIPTOR
+        theirs = theirs.nested_types_by_name[nested] if nested else theirs
+        ours = pool.FindMessageTypeByName(f"inference.{name}")
+        known = theirs.fields_by_name
+        assert {_told(each) for each in ours.fields} <= {_told(each) for each in theirs.fields}
+        assert all(not each.message_type or known[each.name] for each in ours.fields)
+    for name in triton_tables.ENUMS:
+        theirs = pool.FindEnumTypeByName(f"inference.{name}").values_by_name
+        first, _, nested = name.partition(".")
+        found = getattr(model_config_pb2, first)
+        theirs_now = found.DESCRIPTOR.enum_types_by_name[nested] if nested else found.DESCRIPTOR
+        assert {each.name: each.number for each in theirs.values()} == {
+            each.name: each.number for each in theirs_now.values
+        }
+
+
+def _told(field: FieldDescriptor) -> tuple[object, ...]:
+    oneof = field.containing_oneof
+    held = field.message_type or field.enum_type
+    return (
+        *(field.name, field.number, field.type, field.is_repeated),
+        *(held.full_name if held else "", oneof.name if oneof else ""),
+    )
+
+
+def test_all_that_is_answered_is_told(front: Any, catalog: Any) -> None:
+    logs = log_control("info", "text", StreamHandler(StringIO()))
+    tracing = RequestTracing(TraceBook("t"), TraceFiles(Path("t")), lambda: 0)
+    service = InferenceService(
+        front, ModelDirectory(catalog), ServeSettings(), controls=ServerControls(tracing, logs)
+    )
+    directory = ModelDirectory(catalog)
+    served = service.methods()
+    others = {
+        **SeldonMethods(service, directory, timeout_s=1.0).methods(),
+        **TfsMethods(service, directory, timeout_s=1.0).methods(),
+    }
+    refused = {"/grpc.health.v1.Health/Watch"}
+    assert {*served.unary, *served.stream, *others} - refused == {*EVERY}
 
 
 def test_services_that_are_not_served_are_not_listed() -> None:
