@@ -3,10 +3,27 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.e2e.framework_environments import environment_of
 from tests.e2e.zoo import Zoo, zoo_serving
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one process, as they share servers; those of heavy frameworks go by
+    the environment, so that none waits for another's to be made."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            name = nodeid.partition("test_frameworks.py::")[2].partition("[")[2].rstrip("]")
+            return f"{file}[{environment_of(name)}]" if name else file
+
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,14 +1,14 @@
 """Environments of heavy frameworks, each in its own folder under `.venvs/`, made when needed.
 
 `tests/frameworks/NAME/` holds tests and a `requirements.txt`; the environment has Salver as it
-lies here, those requirements and what tests need. Its packages come by pip.
-
+lies here, those requirements and what tests need.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +36,11 @@ SHARED = {
 """The environment of a framework that does not have its own: several get along in one."""
 
 
+def environment_of(name: str) -> str:
+    """The name of the environment that the framework's tests run in."""
+    return SHARED.get(name, name)
+
+
 def names() -> list[str]:
     """The frameworks that have tests of their own."""
     return sorted(path.parent.name for path in FRAMEWORKS.glob("*/requirements.txt"))
@@ -43,8 +48,8 @@ def names() -> list[str]:
 
 def framework_python(name: str) -> Path:
     """The interpreter of the framework's environment."""
-    environment = SHARED.get(name, name)
-    sharing = [each for each in names() if SHARED.get(each, each) == environment]
+    environment = environment_of(name)
+    sharing = [each for each in names() if environment_of(each) == environment]
     folder = ROOT / ".venvs" / environment
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / f"{environment}.lock").open("w") as lock:
@@ -63,15 +68,20 @@ def _made(folder: Path, requirements: list[Path]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     _run(sys.executable, "-m", "venv", str(folder))
     wanted_files = [word for path in requirements for word in ("-r", str(path))]
+    install = _installer(python, texts)
     # First what it is about: its versions decide which others fit.
-    _pip(python, *wanted_files)
-    _pip(python, "-e", f"{ROOT}[sklearn,onnx,parquet]", *TOOLS, *wanted_files)
+    _run(*install, *wanted_files)
+    _run(*install, "-e", f"{ROOT}[sklearn,onnx,parquet]", *TOOLS, *wanted_files)
     stamp.write_text(wanted)
     return python
 
 
-def _pip(python: Path, *arguments: str) -> None:
-    _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+def _installer(python: Path, requirements: list[str]) -> tuple[str, ...]:
+    """uv, being quicker; but pip for PyTorch, whose CPU builds pip may be set up to find."""
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists() and not any(re.search(r"^torch\b", text, re.MULTILINE) for text in requirements):
+        return str(uv), "pip", "install", "--quiet", "--python", str(python)
+    return str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"
 
 
 def _run(*command: str) -> None:

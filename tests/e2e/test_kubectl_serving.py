@@ -73,8 +73,10 @@ class Cluster(Kubectl):
         return self("get", kind, "iris", "-o", f"jsonpath={{{path}}}")
 
     def pods(self, revision: str) -> int:
+        """How many run; what stands for one that is to come has no process yet, and goes."""
         label = f"salver.dev/revision=iris-predictor-{revision}"
-        return len(self.run("get", "pods", "-l", label, "-o", "name").stdout.splitlines())
+        names = self.run("get", "pods", "-l", label, "-o", "name").stdout.splitlines()
+        return sum(not name.endswith("-pending") for name in names)
 
     def predict(self) -> Any:
         """What the service answers at the address in its status."""
