@@ -477,6 +477,17 @@ def test_grpc_messages(
         assert refused.code().name in REFUSALS, refused.details()
 
 
+@given(name=st.text(min_size=1, max_size=20), body=st.one_of(st.binary(max_size=60), JSON_VALUES))
+@made_up(150)
+def test_loading_and_unloading_what_is_not_there(line: Line, name: str, body: Any) -> None:
+    from urllib.parse import quote
+
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    for verb in ("load", "unload"):
+        path = f"/v2/repository/models/x{quote(name, safe='')}/{verb}"
+        assert line.ask(path, sent) in (400, 404)
+
+
 @pytest.fixture(scope="module")
 def ask_grpc(server: Server) -> Iterator[Any]:
     with grpc.insecure_channel(server.grpc) as channel:
@@ -499,7 +510,7 @@ def test_the_published_api(server: Server) -> None:
         for mode in schemathesis.GenerationMode:
 
             @given(case=operation.as_strategy(generation_mode=mode))
-            @made_up(15)
+            @made_up(8)
             def run(case: schemathesis.Case) -> None:
                 case.call_and_validate(checks=checks, timeout=20)
 
@@ -507,17 +518,6 @@ def test_the_published_api(server: Server) -> None:
             is_wrong = mode is schemathesis.GenerationMode.NEGATIVE
             with contextlib.suppress(*[Unsatisfiable] * is_wrong):
                 run()
-
-
-@given(name=st.text(min_size=1, max_size=20), body=st.one_of(st.binary(max_size=60), JSON_VALUES))
-@made_up(150)
-def test_loading_and_unloading_what_is_not_there(line: Line, name: str, body: Any) -> None:
-    from urllib.parse import quote
-
-    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
-    for verb in ("load", "unload"):
-        path = f"/v2/repository/models/x{quote(name, safe='')}/{verb}"
-        assert line.ask(path, sent) in (400, 404)
 
 
 def test_the_server_is_unharmed(server: Server) -> None:
