@@ -7,11 +7,13 @@ The light ones run always. The heavy ones take gigabytes and minutes, and run wh
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests import models
+from tests.e2e.debian_torch import debian_torch, write_wheel
 from tests.e2e.versions_kit import Version, check, make_all, side_by_side
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
@@ -52,7 +54,6 @@ HEAVY = {
     ),
     "huggingface": [transformers_at("4.57.3"), transformers_at("5.23.0")],
 }
-"""Of torch itself there is one version here without the code for GPUs."""
 
 
 def light() -> list[Version]:
@@ -99,3 +100,14 @@ def test_heavy_versions_answer_in_one_server_as_their_own_libraries_do(
     framework: str, tmp_path: Path
 ) -> None:
     serve_and_check(HEAVY[framework], tmp_path)
+
+
+@pytest.mark.versions
+@pytest.mark.skipif(not debian_torch(), reason="needs Debian's package python3-torch")
+def test_debians_old_pytorch_answers_beside_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [str(write_wheel(tmp_path / "wheels").parent), os.environ.get("PIP_FIND_LINKS", "")]
+    monkeypatch.setenv("PIP_FIND_LINKS", " ".join(folders).strip())
+    versions = (debian_torch(), "2.13.0+cpu")
+    serve_and_check(at("torch", "torch", *versions, file="model.pt"), tmp_path)

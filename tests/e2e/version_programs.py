@@ -190,6 +190,16 @@ answers = [model.predict({"c": each}) for each in asked]
 expected = {name: [each[name] for each in answers] for name in answers[0]}
 say(importlib.metadata.version("pypmml"), {"c": asked}, expected)
 """
+TORCH = """
+import torch
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3)).eval()
+asked = ASKED.astype("float32")
+torch.jit.script(model).save(PATH)
+with torch.no_grad():
+    answer = model(torch.from_numpy(asked)).numpy()
+say(torch.__version__, {"input": asked}, {"output-0": answer})
+"""
 PROGRAMS = {
     name.lower().replace("hugging_face", "huggingface"): _SAY + program
     for name, program in list(globals().items())

@@ -49,7 +49,7 @@ class Version:
 
     @property
     def name(self) -> str:
-        return f"{self.program or self.runtime}-{self.version.replace('.', '-')}"
+        return f"{self.program or self.runtime}-{self.version.replace('.', '-').replace('+', '-')}"
 
 
 @dataclass

@@ -66,6 +66,7 @@ _ERAS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("xgboost", "3.0", ("scikit-learn<1.7",)),
     ("lightgbm", "4.4", ("numpy<2", "pandas<3", "scikit-learn<1.6")),
     ("onnxruntime", "1.19", ("numpy<2",)),
+    ("torch", "2.3", ("numpy<2",)),
     ("ai-edge-litert", "1.2", ("numpy<2",)),
     ("catboost", "1.2.7", ("numpy<2", "scipy<1.14", "pandas<3")),
 )

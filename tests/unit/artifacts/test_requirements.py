@@ -302,6 +302,8 @@ def test_a_conda_file_that_is_none_is_refused(model: Model, text: str) -> None:
         ("catboost", "catboost==1.2.2", (), ("numpy<2", "scipy<1.14", "pandas<3")),
         ("catboost", "catboost==1.2.10", (), ()),
         ("tflite", "ai-edge-litert==1.0.1", (), ("numpy<2",)),
+        ("torch", "torch==2.2.2", ("safetensors",), ("numpy<2",)),
+        ("torch", "torch==2.3.0", ("safetensors",), ()),
         ("mlflow", "mlflow-skinny==2.14.1", ("setuptools<81", "pandas"), ()),
         ("mlflow", "mlflow-skinny==2.22.5", ("pandas",), ()),
     ],
