@@ -7,10 +7,7 @@ model repository. The wheel has the Python backend only; PyTriton itself is not 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +21,8 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.e2e.own_environment import own_environment
+
 REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy<2")
 """Installed without what they depend on: that is PyTriton's, and the binary needs none of it."""
 
@@ -46,30 +44,8 @@ class RealTriton:
 
 
 def triton_environment() -> Path:
-    """The folder of the environment with the binary, made under `.venvs/` when needed."""
-    folder = ROOT / ".venvs" / "triton"
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "triton.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _made(folder)
-
-
-def _made(folder: Path) -> Path:
-    python, stamp = folder / "bin" / "python", folder / "requirements.json"
-    wanted = json.dumps([*REQUIREMENTS, sys.version])
-    if stamp.exists() and stamp.read_text() == wanted:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    uv = shutil.which("uv")
-    if uv:
-        _run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-        install: tuple[str, ...] = (uv, "pip", "install", "--quiet", "--python", str(python))
-    else:
-        _run(sys.executable, "-m", "venv", str(folder))
-        install = (str(python), "-m", "pip", "install", "--quiet")
-    _run(*install, "--no-deps", *REQUIREMENTS)
-    stamp.write_text(wanted)
-    return folder
+    """The folder of the environment with the binary."""
+    return own_environment("triton", ("--no-deps", *REQUIREMENTS)).parents[1]
 
 
 def triton_binary() -> Path:
@@ -190,8 +166,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"

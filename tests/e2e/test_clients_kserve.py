@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.e2e.own_environment import own_environment
 from tests.e2e.zoo import COMPARED, TOLERANCE, Zoo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
@@ -20,42 +19,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
 REQUIREMENTS = ["kserve==0.21.0", "kubernetes<36"]
 """Its client only: no framework, and so no CUDA libraries either. Its
 KServeClient breaks on the `kubernetes` client 37, which takes no models of other packages."""
-ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("kserve_client.py")
-
-
-def make_environment(folder: Path) -> Path:
-    """A virtual environment with the SDK, kept from run to run; returns its interpreter."""
-    python = folder / "bin" / "python"
-    stamp = folder / "requirements.json"
-    wanted = json.dumps([*REQUIREMENTS, sys.version])
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    shutil.rmtree(folder, ignore_errors=True)
-    uv = shutil.which("uv")
-    if uv:
-        run(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
-        run(uv, "pip", "install", "--quiet", "--python", str(python), *REQUIREMENTS)
-    else:
-        run(sys.executable, "-m", "venv", str(folder))
-        run(str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS)
-    stamp.write_text(wanted)
-    return python
-
-
-def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 @pytest.fixture(scope="module")
 def kserve_python() -> Path:
     """The interpreter of the SDK's environment, made under `.venvs/` when first needed."""
-    folder = ROOT / ".venvs" / "kserve"
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "kserve.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return make_environment(folder)
+    return own_environment("kserve", REQUIREMENTS)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.declared import Flowers
+from tests.e2e.own_environment import own_environment
 from tests.e2e.server import serving
-from tests.e2e.test_clients_kserve import ROOT, make_environment
+from tests.e2e.test_clients_kserve import REQUIREMENTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kserve, pytest.mark.timeout(600)]
 
@@ -23,11 +23,7 @@ SCRIPT = Path(__file__).with_name("kserve_control.py")
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the clients got."""
-    folder = ROOT / ".venvs" / "kserve"
-    folder.parent.mkdir(exist_ok=True)
-    with (folder.parent / "kserve.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        python = make_environment(folder)
+    python = own_environment("kserve", REQUIREMENTS)
     place = tmp_path_factory.mktemp("control")
     maps = Flowers(place / "flowers").maps
     with serving("--state-dir", str(place / "state"), *maps) as server:
