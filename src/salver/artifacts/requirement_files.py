@@ -218,16 +218,12 @@ def _text(path: Path, most_bytes: int = _MAX_BYTES) -> str:
 def _mapping(path: Path) -> dict[str, Any]:
     # Here, since most models have no such file beside them. Its bounds hold aliases too, of which
     # a small text can make more than the memory has.
-    from salver.spec.yaml_source import read_documents
+    from salver.spec.yaml_source import YamlFaultError, first_value
 
-    documents = read_documents(_text(path, _MAX_YAML_BYTES))
-    content = documents[0].value if documents else None
-    if content is None and documents and documents[0].findings:
-        where, fault = documents[0].mark(()), documents[0].findings[0][1]
-        raise ArtifactError(
-            f"{path} is not valid YAML: line {where.line}, column {where.column}: {fault}; "
-            "correct it"
-        )
+    try:
+        content = first_value(_text(path, _MAX_YAML_BYTES))
+    except YamlFaultError as error:
+        raise ArtifactError(f"{path} is not valid YAML: {error}; correct it") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds no mapping, so nothing can be read from it; correct it")
     return content

@@ -9,21 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from salver.spec.yaml_source import MAX_TEXT_BYTES, read_documents
+from salver.spec.yaml_source import MAX_TEXT_BYTES, YamlFaultError, first_value
 
 
 def check_description(file: Path) -> None:
     """Raises `ValueError` or `TypeError` for a file that is damaged, or cannot be served."""
     with file.open("rb") as opened:
         content = opened.read(MAX_TEXT_BYTES + 1)
-    documents = read_documents(content.decode())
-    value = documents[0].value if documents else None
-    if value is None and documents and documents[0].findings:
-        where, fault = documents[0].mark(()), documents[0].findings[0][1]
+    try:
+        value = first_value(content.decode())
+    except YamlFaultError as error:
         raise ValueError(
-            f"MLmodel is no YAML that is read (line {where.line}, column {where.column}: {fault}); "
-            "save the model again"
-        )
+            f"MLmodel is no YAML that is read ({error}); save the model again"
+        ) from error
     flavours = _mapping(value, "flavors")
     if "python_function" not in flavours:
         listed = ", ".join(map(str, flavours)) or "none"

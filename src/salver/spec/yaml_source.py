@@ -44,6 +44,22 @@ class Document(msgspec.Struct, frozen=True):
         return self.marks.get(path, Mark(1, 1))
 
 
+class YamlFaultError(ValueError):
+    """A text is no YAML that is read; says where and why, without a name for the text."""
+
+
+def first_value(text: str) -> Any:
+    """What the first document of a text says; None of an empty one. Raises `YamlFaultError`."""
+    documents = read_documents(text)
+    if not documents:
+        return None
+    first = documents[0]
+    if first.value is None and first.findings:
+        where = first.mark(())
+        raise YamlFaultError(f"line {where.line}, column {where.column}: {first.findings[0][1]}")
+    return first.value
+
+
 def read_documents(text: str) -> list[Document]:
     """The documents of a text that are not empty; faulty ones too, with their findings."""
     if len(text) > MAX_TEXT_BYTES:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salver.errors import StorageError
-from salver.spec.yaml_source import read_documents
+from salver.spec.yaml_source import YamlFaultError, first_value
 from salver.storage.mlflow_references import Reference
 from salver.storage.transfer import Transfer
 from salver.storage.uris import scheme_of, shown
@@ -231,16 +231,9 @@ class FolderTracking:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        documents = read_documents(_text(path))
-    except OSError as error:
+        found = first_value(_text(path))
+    except (OSError, YamlFaultError) as error:
         raise StorageError(f"{path} cannot be read ({error}); is it MLflow's?") from error
-    found = documents[0].value if documents else None
-    if found is None and documents and documents[0].findings:
-        where, fault = documents[0].mark(()), documents[0].findings[0][1]
-        raise StorageError(
-            f"{path} cannot be read (line {where.line}, column {where.column}: {fault}); is it "
-            "MLflow's?"
-        )
     return found if isinstance(found, dict) else {}
 
 
