@@ -218,12 +218,11 @@ def _text(path: Path, most_bytes: int = _MAX_BYTES) -> str:
 def _mapping(path: Path) -> dict[str, Any]:
     # Here, since most models have no such file beside them. Its bounds hold aliases too, of which
     # a small text can make more than the memory has.
-    from salver.spec.yaml_source import YamlFaultError, first_value
+    from salver.spec.yaml_source import first_value
 
-    try:
-        content = first_value(_text(path, _MAX_YAML_BYTES))
-    except YamlFaultError as error:
-        raise ArtifactError(f"{path} is not valid YAML: {error}; correct it") from error
+    content, fault = first_value(_text(path, _MAX_YAML_BYTES))
+    if fault:
+        raise ArtifactError(f"{path} is not valid YAML: {fault}; correct it")
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds no mapping, so nothing can be read from it; correct it")
     return content

@@ -9,19 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from salver.spec.yaml_source import MAX_TEXT_BYTES, YamlFaultError, first_value
+from salver.spec.yaml_source import MAX_TEXT_BYTES, first_value
 
 
 def check_description(file: Path) -> None:
     """Raises `ValueError` or `TypeError` for a file that is damaged, or cannot be served."""
     with file.open("rb") as opened:
         content = opened.read(MAX_TEXT_BYTES + 1)
-    try:
-        value = first_value(content.decode())
-    except YamlFaultError as error:
-        raise ValueError(
-            f"MLmodel is no YAML that is read ({error}); save the model again"
-        ) from error
+    value, fault = first_value(content.decode())
+    if fault:
+        raise ValueError(f"MLmodel is no YAML that is read ({fault}); save the model again")
     flavours = _mapping(value, "flavors")
     if "python_function" not in flavours:
         listed = ", ".join(map(str, flavours)) or "none"

@@ -27,7 +27,7 @@ from salver.runtimes.torch_context import Context
 from salver.runtimes.torch_handlers import default_handler, stand_in
 from salver.runtimes.torch_unpack import unpacked
 from salver.runtimes.user_module import import_user_module, user_failures
-from salver.spec.yaml_source import YamlFaultError, first_value
+from salver.spec.yaml_source import first_value
 
 logger = logging.getLogger("salver.worker")
 
@@ -91,11 +91,10 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
     import yaml
 
     text = path.read_text()
-    try:
-        first_value(text)
-    except YamlFaultError as error:
+    _, fault = first_value(text)
+    if fault:
         # Nested beyond measure, or a few lines whose aliases stand for more than memory holds.
-        raise ValueError(f"{name} is no YAML that is read: {error}") from error
+        raise ValueError(f"{name} is no YAML that is read: {fault}")
     found = yaml.safe_load(text)
     if found is not None and not isinstance(found, dict):
         raise ValueError(f"{name} is no mapping of settings")

@@ -44,20 +44,17 @@ class Document(msgspec.Struct, frozen=True):
         return self.marks.get(path, Mark(1, 1))
 
 
-class YamlFaultError(ValueError):
-    """A text is no YAML that is read; says where and why, without a name for the text."""
-
-
-def first_value(text: str) -> Any:
-    """What the first document of a text says; None of an empty one. Raises `YamlFaultError`."""
+def first_value(text: str) -> tuple[Any, str]:
+    """What the first document of a text says, None of an empty one; and else what keeps it from
+    being read, with its place."""
     documents = read_documents(text)
     if not documents:
-        return None
+        return None, ""
     first = documents[0]
     if first.value is None and first.findings:
         where = first.mark(())
-        raise YamlFaultError(f"line {where.line}, column {where.column}: {first.findings[0][1]}")
-    return first.value
+        return None, f"line {where.line}, column {where.column}: {first.findings[0][1]}"
+    return first.value, ""
 
 
 def read_documents(text: str) -> list[Document]:

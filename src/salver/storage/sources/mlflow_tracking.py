@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salver.errors import StorageError
-from salver.spec.yaml_source import YamlFaultError, first_value
+from salver.spec.yaml_source import first_value
 from salver.storage.mlflow_references import Reference
 from salver.storage.transfer import Transfer
 from salver.storage.uris import scheme_of, shown
@@ -231,9 +231,11 @@ class FolderTracking:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        found = first_value(_text(path))
-    except (OSError, YamlFaultError) as error:
+        found, fault = first_value(_text(path))
+    except OSError as error:
         raise StorageError(f"{path} cannot be read ({error}); is it MLflow's?") from error
+    if fault:
+        raise StorageError(f"{path} cannot be read ({fault}); is it MLflow's?")
     return found if isinstance(found, dict) else {}
 
 
