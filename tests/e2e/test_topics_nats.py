@@ -441,18 +441,21 @@ def test_a_message_that_fails_again_and_again_goes_to_the_dead_letters(kept: Kep
 
 
 def test_a_stream_has_no_more_messages_out_than_may_be_under_way(kept: Kept) -> None:
-    async def test(client: Any) -> None:
+    async def test(client: Any, server: Server) -> None:
         stream = await stream_of(client)
         inbox = client.new_inbox()
         own = await client.subscribe(inbox)
         for number in range(80):
             headers = {"salver-reply-to": inbox}
             await stream.publish("salver.infer.steady", v2(number), headers=headers)
-        most = 0
+        most = under_way = 0.0
         for _ in range(80):
+            now = await asyncio.to_thread(server.metric, "salver_topic_in_flight", broker="nats")
+            under_way = max(under_way, now)
             info = await stream.consumer_info(STREAM, "salver-steady")
             most = max(most, info.num_ack_pending)
             await own.next_msg(timeout=20)
+        assert 0 < under_way <= 16
         # The broker counts those too whose acknowledgement is on its way: of 80, never most.
         assert 0 < most <= 2 * 16
         headers = {"salver-reply-to": "$JS.API.STREAM.DELETE." + STREAM, "salver-request-id": "x"}
@@ -461,5 +464,5 @@ def test_a_stream_has_no_more_messages_out_than_may_be_under_way(kept: Kept) -> 
         await replies.wait(1)
         assert replies.found["x"].headers["salver-status"] == "400"
 
-    with serving(*kept.arguments):
-        asked(kept.broker, test)
+    with serving(*kept.arguments) as server:
+        asked(kept.broker, lambda client: test(client, server))
